@@ -1,0 +1,64 @@
+"""Match, merge and repair neural networks: tools for linear mode connectivity.
+
+The ladder of a merge, from two state dicts ``a`` and ``b`` of one architecture::
+
+    symmetry = lmc.discover(model, inputs)
+    matching = lmc.weight_matching(symmetry, a, b, generator=generator)
+    b = matching.permutation.apply(b)
+    middle = lmc.interpolate(a, b, 0.5)
+    ends = [lmc.statistics(symmetry.graph, state, batches) for state in (a, b)]
+    goal = lmc.interpolated_statistics(*ends, 0.5)
+    rescale = lmc.renormalize("rescale", symmetry.graph, middle, goal, batches)
+    merged = rescale.fuse(middle)
+"""
+
+from lmc.features import l2_distance
+from lmc.interpolation import (
+    LAMBDAS,
+    Curve,
+    Evaluation,
+    barrier,
+    curve,
+    deviations,
+    evaluate,
+    interpolate,
+)
+from lmc.matching import Matching, activation_matching, weight_matching
+from lmc.permutation import Permutation
+from lmc.renormalization import (
+    Renormalization,
+    Statistics,
+    default_layers,
+    interpolated_statistics,
+    renormalize,
+    reset,
+    statistics,
+)
+from lmc.symmetry import CertificateError, Symmetry, certify, discover
+
+__all__ = [
+    "LAMBDAS",
+    "CertificateError",
+    "Curve",
+    "Evaluation",
+    "Matching",
+    "Permutation",
+    "Renormalization",
+    "Statistics",
+    "Symmetry",
+    "activation_matching",
+    "barrier",
+    "certify",
+    "curve",
+    "default_layers",
+    "deviations",
+    "discover",
+    "evaluate",
+    "interpolate",
+    "interpolated_statistics",
+    "l2_distance",
+    "renormalize",
+    "reset",
+    "statistics",
+    "weight_matching",
+]

@@ -1,0 +1,306 @@
+"""A model as a graph of ATen operations that can be run with its layers changed.
+
+Everything in ``lmc`` that must know a model's layers (the permutation symmetry,
+activation matching, renormalization) reads them here, from the graph of
+``torch.export``, and never from a list of module classes.
+"""
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export.graph_signature import InputKind, OutputKind
+from torch.fx import Interpreter, Node
+from torch.utils import _pytree as pytree
+
+State = Mapping[str, Tensor]
+"""Parameters and buffers by name, as ``model.state_dict()`` gives them."""
+
+Around = Callable[..., Any]
+"""Stands in for an operation: called as ``around(operation, *args, **kwargs)``."""
+
+_LAYERS = {
+    "conv1d": ("convolution", 1),
+    "conv2d": ("convolution", 1),
+    "conv3d": ("convolution", 1),
+    "linear": ("linear", -1),
+}
+
+
+class TraceError(ValueError):
+    """A model whose graph cannot be taken, with the reason and a way out."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A convolution or linear operation on a parameter of the model.
+
+    Attributes
+    ----------
+    name
+        The parameter's name without ``.weight``: the module's path.
+    kind
+        ``"convolution"`` or ``"linear"``.
+    node
+        Name of the operation in the graph; its output is the pre-activation.
+    weight, bias
+        Names in the state dict; ``bias`` is None for a layer without one.
+    channel_axis
+        Axis of the output that counts the units (1 or -1).
+    """
+
+    name: str
+    kind: str
+    node: str
+    weight: str
+    bias: str | None
+    channel_axis: int
+
+
+@dataclass(frozen=True)
+class BatchNorm:
+    """A BatchNorm operation that uses running statistics.
+
+    Attributes
+    ----------
+    node
+        Name of the operation in the graph.
+    mean, variance
+        Names of its running statistics in the state dict.
+    """
+
+    node: str
+    mean: str
+    variance: str
+
+
+class Graph:
+    """The ATen graph of a model in evaluation mode; made by :func:`trace`.
+
+    Attributes
+    ----------
+    nodes : tuple of torch.fx.Node
+        The operations in the order of their execution.
+    tensors : dict of str to str
+        State-dict name of each placeholder that is a parameter or buffer.
+    parameters, buffers : tuple of str
+        Names in the state dict, in its order.
+    layers : tuple of Layer
+        Convolutions and linear layers in the order of their execution.
+    batch_norms : tuple of BatchNorm
+        BatchNorm operations in the order of their execution.
+    """
+
+    def __init__(self, program: torch.export.ExportedProgram, model: nn.Module):
+        self._program = program
+        self.nodes = tuple(program.graph.nodes)
+        self.tensors: dict[str, str] = {}
+        for spec in program.graph_signature.input_specs:
+            if spec.kind in (InputKind.PARAMETER, InputKind.BUFFER):
+                assert spec.target is not None
+                self.tensors[spec.arg.name] = spec.target
+        self.parameters = tuple(
+            name for name, _ in model.named_parameters(remove_duplicate=False)
+        )
+        self.buffers = tuple(
+            name for name in model.state_dict() if name not in set(self.parameters)
+        )
+        self.aliases = _aliases(model)
+        self.layers = tuple(filter(None, map(self._layer, self.nodes)))
+        self.batch_norms = tuple(filter(None, map(self._batch_norm, self.nodes)))
+
+    def layer(self, name: str) -> Layer:
+        """Return the layer of this name (``ValueError`` lists those there are)."""
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise ValueError(
+            f"the model has no convolution or linear layer {name!r}: choose from "
+            + ", ".join(layer.name for layer in self.layers)
+        )
+
+    def run(
+        self, state: State, *inputs: Any, around: Mapping[str, Around] | None = None
+    ) -> Any:
+        """Run the model with the given parameters and buffers.
+
+        Parameters
+        ----------
+        state
+            Parameters and buffers by name, of any floating dtype and device.
+        *inputs
+            The model's inputs, of the same structure as those it was traced with
+            (the first axis may have another size).
+        around
+            For the names of some nodes, a function that stands in for the
+            operation: it is called with the operation and its arguments, and
+            what it returns is used in place of the result.
+
+        Returns
+        -------
+        Any
+            What the model returns.
+
+        Raises
+        ------
+        ValueError
+            A parameter is missing from ``state``, or ``around`` names a node that
+            the graph does not have.
+        """
+        unknown = set(around or ()) - {node.name for node in self.nodes}
+        if unknown:
+            raise ValueError(f"the graph has no nodes {sorted(unknown)}")
+        values = iter(pytree.tree_leaves(inputs))
+        arguments: list[Any] = []
+        for spec in self._program.graph_signature.input_specs:
+            if spec.kind is InputKind.USER_INPUT:
+                arguments.append(next(values))
+            elif spec.target in state:
+                arguments.append(state[spec.target])
+            elif spec.target in self._program.constants:
+                arguments.append(self._program.constants[spec.target])
+            else:
+                raise ValueError(
+                    f"the state dict lacks {spec.target!r}, which the model uses: "
+                    "pass a whole model.state_dict()"
+                )
+        returned = _Interpreter(self._program.graph_module, around or {}).run(
+            *arguments, enable_io_processing=False
+        )
+        outputs = [
+            value
+            for value, spec in zip(
+                returned, self._program.graph_signature.output_specs, strict=True
+            )
+            if spec.kind is OutputKind.USER_OUTPUT
+        ]
+        return pytree.tree_unflatten(outputs, self._program.call_spec.out_spec)
+
+    def name_of(self, value: Any) -> str | None:
+        """Return the state-dict name of a node's argument, None if it has none."""
+        return self.tensors.get(value.name) if isinstance(value, Node) else None
+
+    def _layer(self, node: Node) -> Layer | None:
+        operation = operation_name(node)
+        if operation not in _LAYERS:
+            return None
+        kind, channel_axis = _LAYERS[operation]
+        weight, bias = self.name_of(argument(node, 1)), argument(node, 2)
+        if weight is None or (bias is not None and self.name_of(bias) is None):
+            return None  # computed from parameters, which cannot be rescaled as one
+        name = weight.removesuffix(".weight")
+        return Layer(name, kind, node.name, weight, self.name_of(bias), channel_axis)
+
+    def _batch_norm(self, node: Node) -> BatchNorm | None:
+        if operation_name(node) != "batch_norm":
+            return None
+        mean, variance = (self.name_of(argument(node, i)) for i in (3, 4))
+        if mean is None or variance is None:
+            return None
+        return BatchNorm(node.name, mean, variance)
+
+
+class _Interpreter(Interpreter):
+    def __init__(self, module: torch.fx.GraphModule, around: Mapping[str, Around]):
+        super().__init__(module)
+        self._around = around
+
+    def run_node(self, n: Node) -> Any:
+        if n.name not in self._around:
+            return super().run_node(n)
+        args, kwargs = self.fetch_args_kwargs_from_env(n)
+        return self._around[n.name](n.target, *args, **kwargs)
+
+
+def operation_name(node: Node) -> str:
+    """Return the ATen name of a node without overload or in-place underscore.
+
+    ``aten.relu_.default`` and ``aten.relu.default`` are both ``"relu"``; a node
+    that calls no ATen operation gives its target's name.
+    """
+    target = node.target
+    if isinstance(target, torch._ops.OpOverload):
+        return target._schema.name.split("::")[-1].rstrip("_")
+    return getattr(target, "__name__", str(target))
+
+
+def argument(node: Node, position: int, default: Any = None) -> Any:
+    """Return an operation's argument by its position, however it was given."""
+    if position < len(node.args):
+        return node.args[position]
+    if isinstance(node.target, torch._ops.OpOverload):
+        name = node.target._schema.arguments[position].name
+        return node.kwargs.get(name, default)
+    return default
+
+
+def trace(model: nn.Module, *example_inputs: Any) -> Graph:
+    """Take the ATen graph of a model in evaluation mode.
+
+    The graph is that of ``torch.export`` before decomposition: its operations are
+    those that the model's author wrote (convolution, layer norm, pooling), so that
+    a rule about one says something about the model.
+
+    Parameters
+    ----------
+    model
+        Any module that ``torch.export`` accepts, in evaluation mode.
+    *example_inputs
+        Inputs as the model takes them, with at least two samples on the first
+        axis, which may have another size when the graph is run.
+
+    Returns
+    -------
+    Graph
+
+    Raises
+    ------
+    TraceError
+        The model is in train mode, or ``torch.export`` refuses it.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lmc.models import VGG
+    >>> graph = trace(VGG((8, "M", 16)).eval(), torch.zeros(2, 1, 8, 8))
+    >>> [layer.name for layer in graph.layers]
+    ['features.0', 'features.4', 'classifier']
+    """
+    if model.training:
+        raise TraceError(
+            "the model is in train mode, where dropout and BatchNorm make it no "
+            "function of its parameters: call model.eval() first"
+        )
+    shapes = pytree.tree_map(
+        lambda value: (
+            {0: torch.export.Dim.AUTO}
+            if isinstance(value, Tensor) and value.ndim and value.shape[0] > 1
+            else None
+        ),
+        example_inputs,
+    )
+    try:
+        program = torch.export.export(model, example_inputs, dynamic_shapes=shapes)
+    except Exception as error:  # torch.export raises many unrelated classes
+        raise TraceError(
+            f"torch.export refuses {type(model).__name__}: {error}\nA model whose "
+            "control flow depends on its data has no fixed graph: move such "
+            "branches out of forward, or express them by torch.where or torch.cond"
+        ) from error
+    return Graph(program, model)
+
+
+def in_float64(model: nn.Module) -> nn.Module:
+    """Return a copy of a model in float64, to check rounding-sensitive identities."""
+    return copy.deepcopy(model).double()
+
+
+def _aliases(model: nn.Module) -> dict[str, tuple[str, ...]]:
+    """All names of each tensor that the state dict holds under several names."""
+    names: dict[int, list[str]] = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        names.setdefault(id(tensor), []).append(name)
+    return {name: tuple(group) for group in names.values() for name in group}

@@ -1,0 +1,7 @@
+"""Small networks of the papers, as plain ``torch.nn`` modules."""
+
+from lmc.models.mlp import MLP
+from lmc.models.resnet import ResNet
+from lmc.models.vgg import VGG
+
+__all__ = ["MLP", "VGG", "ResNet"]

@@ -1,0 +1,406 @@
+"""Renormalization: give an interpolated network its endpoints' activation scale.
+
+REPAIR, RESCALE, RESCALE (average) and RESHIFT change each channel of the chosen
+layers' outputs by ``scale * output + shift``.  Both can be fused into weight and
+bias.  RESET recomputes BatchNorm's running statistics.
+
+Statistics are taken in one pass over the data for all layers at once: within a
+batch, a layer's statistics are those of the batch, and later layers see what the
+earlier, already renormalized ones return; over batches they are averaged with
+equal weight (the protocol of arXiv 2402.05966's published code).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lmc.graph import Around, BatchNorm, Graph, Layer, State
+
+EPSILON = 1e-5
+"""Added to a variance before its root, as in BatchNorm."""
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Mean and variance of each channel of a layer's output.
+
+    Attributes
+    ----------
+    mean, variance
+        Float64 tensors of shape ``(channels,)``.
+    """
+
+    mean: Tensor
+    variance: Tensor
+
+    @property
+    def std(self) -> Tensor:
+        """Standard deviation of each channel, ``(channels,)``."""
+        return self.variance.sqrt()
+
+
+Affine = tuple[Tensor, Tensor]
+"""Scale and shift of each channel of a layer's output, ``(channels,)`` each."""
+
+
+def _gain(now: Statistics, deviation: Tensor) -> Tensor:
+    return deviation / (now.variance + EPSILON).sqrt()
+
+
+def _repair(now: Statistics, goal: Statistics) -> Affine:
+    scale = _gain(now, goal.std)
+    return scale, goal.mean - scale * now.mean
+
+
+def _rescale(now: Statistics, goal: Statistics) -> Affine:
+    return _gain(now, goal.std), torch.zeros_like(goal.mean)
+
+
+def _rescale_average(now: Statistics, goal: Statistics) -> Affine:
+    return _gain(now, goal.std.mean()), torch.zeros_like(goal.mean)
+
+
+def _reshift(now: Statistics, goal: Statistics) -> Affine:
+    return torch.ones_like(goal.mean), goal.mean - now.mean
+
+
+METHODS: Mapping[str, Callable[[Statistics, Statistics], Affine]] = {
+    "repair": _repair,
+    "rescale": _rescale,
+    "rescale-average": _rescale_average,
+    "reshift": _reshift,
+}
+"""The renormalizations of arXiv 2402.05966, section 4.1, by name.
+
+The paper's printed formula has mean and deviation of the goal swapped; here the
+scale is the goal deviation over the present one, and the shift brings the mean to
+the goal mean.
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class Renormalization:
+    """``scale * output + shift`` for each channel of some layers.
+
+    Attributes
+    ----------
+    graph
+        The model's graph.
+    scale, shift
+        For each layer's name a float64 tensor of shape ``(channels,)``.
+    """
+
+    graph: Graph
+    scale: Mapping[str, Tensor]
+    shift: Mapping[str, Tensor]
+
+    def run(self, state: State, *inputs: Any) -> Any:
+        """Run a network with its layers' outputs renormalized, nothing fused."""
+
+        def around(layer: Layer) -> Around:
+            affine = self.scale[layer.name], self.shift[layer.name]
+
+            def renormalized(operation: Any, *args: Any, **kwargs: Any) -> Tensor:
+                return _transform(operation(*args, **kwargs), layer, affine)
+
+            return renormalized
+
+        layers = [self.graph.layer(name) for name in self.scale]
+        return self.graph.run(
+            state, *inputs, around={layer.node: around(layer) for layer in layers}
+        )
+
+    def fuse(self, state: State) -> dict[str, Tensor]:
+        """Return a network that computes the same function without renormalization.
+
+        The weight becomes ``scale * weight`` and the bias ``scale * bias + shift``,
+        formed in float64 and returned in the network's dtype.
+
+        Raises
+        ------
+        ValueError
+            A layer without bias would have to carry a shift.
+        """
+        fused = dict(state)
+        for name, scale in self.scale.items():
+            layer, shift = self.graph.layer(name), self.shift[name]
+            weight = state[layer.weight]
+            factors = scale.view(-1, *[1] * (weight.ndim - 1)).to(weight.device)
+            fused[layer.weight] = (weight.double() * factors).to(weight.dtype)
+            if layer.bias is not None:
+                bias = state[layer.bias]
+                moved = bias.double() * scale.to(bias.device) + shift.to(bias.device)
+                fused[layer.bias] = moved.to(bias.dtype)
+            elif bool(shift.any()):
+                raise ValueError(
+                    f"layer {name!r} has no bias that could carry the shift: use "
+                    "Renormalization.run, or rescale, which shifts nothing"
+                )
+        return fused
+
+
+def default_layers(graph: Graph) -> tuple[str, ...]:
+    """Return the layers that are renormalized unless others are named.
+
+    All convolutions; in a model without any, all linear layers but the last, whose
+    outputs are the logits.  arXiv 2402.05966 wraps every convolution of a VGG, but
+    in residual networks only those inside the blocks
+    (:meth:`lmc.models.ResNet.block_convolutions`): name them there.
+    """
+    convolutions = [layer for layer in graph.layers if layer.kind == "convolution"]
+    chosen = convolutions or graph.layers[:-1]
+    return tuple(layer.name for layer in chosen)
+
+
+def statistics(
+    graph: Graph,
+    state: State,
+    batches: Iterable[Any],
+    layers: Sequence[str] | None = None,
+) -> dict[str, Statistics]:
+    """Measure mean and standard deviation of layers' outputs, channel by channel.
+
+    Parameters
+    ----------
+    graph
+        The model's graph.
+    state
+        A network, which runs unchanged.
+    batches
+        Pairs of inputs and targets, as a data loader gives them; the targets are
+        not used.
+    layers
+        Names of layers; by default :func:`default_layers`.
+
+    Returns
+    -------
+    dict of str to Statistics
+        The averages over batches of the batches' means and unbiased variances.
+
+    Raises
+    ------
+    ValueError
+        A layer is unknown, there are no batches, or a batch is too small.
+    """
+    names = default_layers(graph) if layers is None else layers
+    return _observe(graph, state, batches, names, change=None)
+
+
+def interpolated_statistics(
+    a: Mapping[str, Statistics], b: Mapping[str, Statistics], lam: float
+) -> dict[str, Statistics]:
+    """Return the goal at a point on the line: means and *deviations* interpolated."""
+    return {
+        name: Statistics(
+            (1 - lam) * a[name].mean + lam * b[name].mean,
+            ((1 - lam) * a[name].std + lam * b[name].std).square(),
+        )
+        for name in a
+    }
+
+
+def renormalize(
+    method: str,
+    graph: Graph,
+    state: State,
+    goal: Mapping[str, Statistics],
+    batches: Iterable[Any],
+) -> Renormalization:
+    """Find scale and shift that bring a network's layers to the goal statistics.
+
+    Parameters
+    ----------
+    method
+        ``"repair"`` (mean and deviation), ``"rescale"`` (deviation, by multiplying
+        the layer's whole output, bias included), ``"rescale-average"`` (the same
+        with the layer's average goal deviation for all channels) or ``"reshift"``
+        (mean only).
+    graph
+        The model's graph.
+    state
+        The network to renormalize, usually a midpoint.
+    goal
+        Goal statistics of the layers to renormalize; see
+        :func:`interpolated_statistics`.
+    batches
+        Pairs of inputs and targets on which the statistics are taken.
+
+    Returns
+    -------
+    Renormalization
+
+    Raises
+    ------
+    ValueError
+        The method or a layer is unknown, or there are no batches.
+
+    References
+    ----------
+    Jordan et al., REPAIR (arXiv 2211.08403); arXiv 2402.05966, section 4.1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lmc.graph import trace
+    >>> from lmc.models import MLP
+    >>> x = torch.randn(64, 4)
+    >>> a, b = MLP((4, 8, 2)).eval(), MLP((4, 8, 2)).eval()
+    >>> graph, batches = trace(a, x), [(x, None)]
+    >>> ends = [statistics(graph, m.state_dict(), batches) for m in (a, b)]
+    >>> goal = interpolated_statistics(*ends, 0.5)
+    >>> middle = {k: (v + b.state_dict()[k]) / 2 for k, v in a.state_dict().items()}
+    >>> repaired = renormalize("repair", graph, middle, goal, batches).fuse(middle)
+    >>> now = statistics(graph, repaired, batches)["1"]
+    >>> torch.allclose(now.mean, goal["1"].mean, atol=1e-4)
+    True
+    """
+    if method not in METHODS:
+        raise ValueError(
+            f"unknown renormalization {method!r}: choose from {', '.join(METHODS)}"
+        )
+
+    def toward_goal(layer: str, now: Statistics) -> Affine:
+        return METHODS[method](now, goal[layer])
+
+    found = _observe(graph, state, batches, tuple(goal), toward_goal)
+    affine = {name: toward_goal(name, now) for name, now in found.items()}
+    return Renormalization(
+        graph,
+        scale={name: scale for name, (scale, _) in affine.items()},
+        shift={name: shift for name, (_, shift) in affine.items()},
+    )
+
+
+def reset(graph: Graph, state: State, batches: Iterable[Any]) -> dict[str, Tensor]:
+    """Recompute BatchNorm's running statistics (RESET).
+
+    Parameters
+    ----------
+    graph
+        The model's graph.
+    state
+        A network, for instance an interpolated one.
+    batches
+        Pairs of inputs and targets on which the statistics are taken, with
+        BatchNorm normalizing by each batch.
+
+    Returns
+    -------
+    dict of str to Tensor
+        The network with new running means and (unbiased) variances: averages over
+        batches with equal weight.
+
+    Raises
+    ------
+    ValueError
+        The model has no BatchNorm, or there are no batches.
+
+    References
+    ----------
+    Izmailov et al. (arXiv 1803.05407), section 3.2; named RESET by Jordan et al.
+    (arXiv 2211.08403).
+    """
+    if not graph.batch_norms:
+        raise ValueError(
+            "the model has no BatchNorm whose statistics could be reset: "
+            "use repair or rescale"
+        )
+    moments = {norm.node: _Moments() for norm in graph.batch_norms}
+
+    def around(norm: BatchNorm) -> Around:
+        def in_train_mode(operation: Any, *args: Any, **kwargs: Any) -> Tensor:
+            values, weight, bias = args[:3]
+            moments[norm.node].add(values, channel_axis=1)
+            return F.batch_norm(
+                values, None, None, weight, bias, training=True, eps=args[7]
+            )
+
+        return in_train_mode
+
+    _run_all(
+        graph, state, batches, {norm.node: around(norm) for norm in graph.batch_norms}
+    )
+    new = dict(state)
+    for norm in graph.batch_norms:
+        average = moments[norm.node].average()
+        new[norm.mean] = average.mean.to(state[norm.mean])
+        new[norm.variance] = average.variance.to(state[norm.variance])
+    return new
+
+
+class _Moments:
+    """The statistics of a layer's outputs, batch by batch."""
+
+    def __init__(self) -> None:
+        self._batches: list[Statistics] = []
+
+    def add(self, values: Tensor, channel_axis: int) -> Statistics:
+        """Take the statistics of one batch, and return them."""
+        channels = values.detach().movedim(channel_axis, 0).flatten(1).double()
+        if channels.shape[1] < 2:
+            raise ValueError(
+                "statistics need at least two values per channel: use larger batches"
+            )
+        batch = Statistics(channels.mean(1), channels.var(1))
+        self._batches.append(batch)
+        return batch
+
+    def average(self) -> Statistics:
+        """Return the average over batches, with equal weight."""
+        return Statistics(
+            torch.stack([batch.mean for batch in self._batches]).mean(0),
+            torch.stack([batch.variance for batch in self._batches]).mean(0),
+        )
+
+
+def _observe(
+    graph: Graph,
+    state: State,
+    batches: Iterable[Any],
+    layers: Sequence[str],
+    change: Callable[[str, Statistics], Affine] | None,
+) -> dict[str, Statistics]:
+    """Take layers' statistics while each batch's outputs are changed by them."""
+    moments = {name: _Moments() for name in layers}
+
+    def around(layer: Layer) -> Around:
+        def observed(operation: Any, *args: Any, **kwargs: Any) -> Tensor:
+            output = operation(*args, **kwargs)
+            now = moments[layer.name].add(output, layer.channel_axis)
+            if change is None:
+                return output
+            return _transform(output, layer, change(layer.name, now))
+
+        return observed
+
+    found = [graph.layer(name) for name in layers]
+    _run_all(graph, state, batches, {layer.node: around(layer) for layer in found})
+    return {name: moment.average() for name, moment in moments.items()}
+
+
+def _run_all(
+    graph: Graph, state: State, batches: Iterable[Any], around: Mapping[str, Around]
+) -> None:
+    """Run a network on all batches for what ``around`` sees of it."""
+    empty = True
+    with torch.no_grad():
+        for inputs, _ in batches:
+            arguments = inputs if isinstance(inputs, tuple) else (inputs,)
+            graph.run(state, *arguments, around=around)
+            empty = False
+    if empty:
+        raise ValueError("no batches: give at least one pair of inputs and targets")
+
+
+def _transform(output: Tensor, layer: Layer, affine: Affine) -> Tensor:
+    """Scale and shift each channel of a layer's output, in the output's dtype."""
+    shape = [1] * output.ndim
+    shape[layer.channel_axis] = -1
+    scale, shift = (values.to(output).view(shape) for values in affine)
+    return scale * output + shift
