@@ -1,0 +1,280 @@
+"""What a claim is, and the trial in which a test decides it.
+
+A claim is written down before it is measured: sentence, source, settings, and the rule
+with its margin.  Its test says what is measured; :class:`Trial` decides and records.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from claims.decisions import Decision, Verdict
+
+if TYPE_CHECKING:  # torch is not needed to know what is claimed
+    from claims.bench import Bench, Pair, Setting
+
+Rule = Callable[..., Decision]
+"""One of :mod:`claims.decisions` with its margin fixed by ``functools.partial``."""
+
+BROKEN = 20.0
+"""Points of accuracy below the endpoints' mean from which a midpoint is broken.
+
+"Tens of points": the papers' broken midpoints lie 20 to 80 points below."""
+
+CLAIMS: dict[str, "Claim"] = {}
+"""Every claim that was declared, by id."""
+
+
+class Refuted(AssertionError):
+    """The measured interval lies on the other side of the claim's margin."""
+
+
+class Inconclusive(pytest.skip.Exception):
+    """The interval contains the margin: neither supported nor refuted."""
+
+
+@dataclass(frozen=True)
+class PaperValue:
+    """A number that the paper gives, with its spread over repetitions if it does."""
+
+    label: str
+    value: float
+    spread: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A falsifiable sentence of a paper and how it is decided.
+
+    Attributes
+    ----------
+    id
+        ``topic/claim``; the history of results is keyed by it.
+    sentence
+        What the paper says, so that it can turn out false.
+    source
+        Paper, section, table.
+    quantity
+        What is measured for each independent pair and enters the rule.
+    rule
+        Decision rule with its margin, fixed before the first measurement.
+    settings
+        Where the paper asserts it; names of :mod:`fixtures.scales`.
+    variants
+        Matching methods or other variants that are decided separately.
+    unit
+        Unit of the quantity.
+    paper
+        The paper's numbers, shown beside ours.
+    kind
+        ``"empirical"``, or ``"invariant"`` if it must hold exactly up to rounding.
+    refuted
+        Where the claim is known not to hold: from (scale, setting, variant) to the
+        reason with its figures.  The test becomes a strict xfail there.
+    """
+
+    id: str
+    sentence: str
+    source: str
+    quantity: str
+    rule: Rule
+    settings: Sequence[str]
+    variants: Sequence[str] = ("",)
+    unit: str = "points"
+    paper: Sequence[PaperValue] = ()
+    kind: str = "empirical"
+    refuted: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.id in CLAIMS:
+            raise ValueError(f"two claims are called {self.id!r}: choose another id")
+        places = {(s, v) for s in self.settings for v in self.variants}
+        for scale, setting, variant in self.refuted:
+            if (setting, variant) not in places:
+                raise ValueError(
+                    f"{self.id} is declared refuted at {scale} on {setting!r} "
+                    f"{variant!r}, where it is not asserted"
+                )
+        CLAIMS[self.id] = self
+
+    def test(self, function: Callable[..., None]) -> Callable[..., None]:
+        """Make a function the test of this claim, on each setting and variant.
+
+        The function takes ``trial`` and ends with :meth:`Trial.decide` (or
+        :meth:`Trial.examine`).
+        """
+        return pytest.mark.claim(self)(function)
+
+    def parameters(self, scale: str) -> list[Any]:
+        """Return the places of this claim as pytest parameters with their marks."""
+        return [
+            pytest.param(
+                Place(self, scale, setting, variant),
+                id="-".join(filter(None, (setting, variant))),
+                marks=self._marks(scale, setting, variant),
+            )
+            for setting in self.settings
+            for variant in self.variants
+        ]
+
+    def _marks(self, scale: str, setting: str, variant: str) -> list[Any]:
+        reason = self.refuted.get((scale, setting, variant))
+        if reason is None:
+            return []
+        # Only a refutation is expected: an error or an inconclusive trial shows.
+        return [pytest.mark.xfail(reason=reason, raises=Refuted, strict=True)]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A claim at a scale, on a setting, in a variant."""
+
+    claim: Claim
+    scale: str
+    setting: str
+    variant: str
+
+    def record(self) -> dict[str, Any]:
+        """Return what is known of a result before it is measured."""
+        claim = self.claim
+        reason = claim.refuted.get((self.scale, self.setting, self.variant), "")
+        return {
+            "id": claim.id,
+            "setting": self.setting,
+            "variant": self.variant,
+            "scale": self.scale,
+            "kind": claim.kind,
+            "sentence": claim.sentence,
+            "source": claim.source,
+            "quantity": claim.quantity,
+            "unit": claim.unit,
+            "expected": "refuted" if reason else "supported",
+            "reason": reason,
+            "paper": [asdict(value) for value in claim.paper],
+            "pairs": [],
+            "curves": None,
+            "fixtures": [],
+        } | dict.fromkeys(
+            ("estimate", "low", "high", "p", "n", "detectable", "margin", "alpha")
+        )
+
+
+class Trial:
+    """A claim on a setting, about to be decided: the ``trial`` of a claim's test.
+
+    Attributes
+    ----------
+    setting, variant
+        The setting's name and, if the claim has variants, the variant's.
+    record
+        The result so far, one line of ``results.jsonl``.
+    """
+
+    def __init__(self, place: Place, bench: "Bench"):
+        self.place = place
+        self.setting = place.setting
+        self.variant = place.variant
+        self.record = place.record()
+        self._bench = bench
+        self._started = time.perf_counter()
+
+    def networks(self, setting: str | None = None) -> "Setting":
+        """Return a setting's trained networks; by default those of this trial."""
+        found = self._bench.setting(setting or self.setting)
+        if (used := found.provenance()) not in self.record["fixtures"]:
+            self.record["fixtures"].append(used)
+        return found
+
+    def pairs(self, setting: str | None = None) -> list["Pair"]:
+        """Return a setting's independent pairs: no network is in two of them."""
+        return self.networks(setting).pairs
+
+    def decide(
+        self,
+        values: Sequence[float],
+        *,
+        names: Sequence[str] | None = None,
+        curves: Mapping[str, Any] | None = None,
+        **columns: Sequence[float],
+    ) -> None:
+        """Decide the claim on one value per independent pair, and record it.
+
+        Parameters
+        ----------
+        values
+            What enters the rule, one number per pair.
+        names
+            What the values belong to; by default the bench's pairs.
+        curves
+            Interpolation curves behind the values, for the report.
+        **columns
+            What the values were computed from, for the report.
+
+        Raises
+        ------
+        Refuted
+            The interval lies on the other side of the margin.
+        Inconclusive
+            The interval contains the margin.
+        """
+        claim = self.place.claim
+        if names is None:
+            names = [pair.name for pair in self.pairs()]
+        rows = zip(names, values, *columns.values(), strict=True)
+        heads = ("pair", *columns, "decided")
+        self.record["pairs"] = [
+            dict(zip(heads, (name, *rest, value), strict=True))
+            for name, value, *rest in rows
+        ]
+        self.record["curves"] = curves
+        self._conclude(claim.rule(values, unit=claim.unit))
+
+    def examine(self, check: Callable[[], None], deviations: list[float]) -> None:
+        """Decide an invariant by a property test that notes deviations.
+
+        Parameters
+        ----------
+        check
+            A hypothesis test without arguments left; it appends to ``deviations``
+            and asserts.
+        deviations
+            Sizes of all deviations that it saw.
+        """
+        failure = None
+        try:
+            check()
+        except AssertionError as error:  # hypothesis has shrunk the counterexample
+            failure = error
+        decision = self.place.claim.rule(deviations, unit=self.place.claim.unit)
+        if failure is not None and decision.verdict is Verdict.SUPPORTED:
+            raise failure  # the check failed for another reason than a deviation
+        self._conclude(decision, failure)
+
+    def _conclude(self, decision: Decision, cause: BaseException | None = None) -> None:
+        self.record |= {
+            key: value
+            for key, value in asdict(decision).items()
+            if key not in ("statement", "verdict")
+        }
+        self.record["decision"] = decision.statement
+        self.record["verdict"] = decision.verdict.value
+        self.record["seconds"] = round(time.perf_counter() - self._started, 3)
+        message = f"{self.place.claim.id}: {describe(decision)}"
+        if decision.verdict is Verdict.REFUTED:
+            raise Refuted(message) from cause
+        if decision.verdict is Verdict.INCONCLUSIVE:
+            raise Inconclusive(message)
+
+
+def describe(decision: Decision) -> str:
+    """Return a decision in one line."""
+    interval = (
+        "" if decision.low is None else f" [{decision.low:.3g}, {decision.high:.3g}]"
+    )
+    return (
+        f"{decision.verdict.value}: measured {decision.estimate:.3g}{interval} "
+        f"{decision.unit}, n = {decision.n}; claimed: {decision.statement}"
+    )

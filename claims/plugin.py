@@ -1,0 +1,244 @@
+"""Pytest plugin: options, the ``trial`` of each claim, and ``results.jsonl``."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from claims.claim import Place, Trial
+from claims.decisions import holm
+
+DEFAULT_SEEDS = 16
+
+_record = pytest.StashKey[dict[str, Any]]()
+_results = pytest.StashKey[list[dict[str, Any]]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("lmc claims")
+    group.addoption(
+        "--scale",
+        metavar="NAME",
+        default="digits",
+        help="which recipes the settings have: digits (embedded data, minutes on two "
+        "cores) (default: %(default)s)",
+    )
+    group.addoption(
+        "--seeds",
+        metavar="N",
+        default=DEFAULT_SEEDS,
+        help="networks of each setting, an even number: N seeds give N/2 independent "
+        "pairs (default: %(default)s)",
+    )
+    group.addoption(
+        "--device",
+        metavar="DEVICE",
+        default="cpu",
+        help="where networks are trained and measured: cpu, or cuda (each worker "
+        "takes one of the visible GPUs) (default: %(default)s)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "claim(claim): the test decides this claim on all its settings"
+    )
+    config.stash[_results] = []
+    config.option.seeds = checked_seeds(config.getoption("seeds"))
+    check_scale(config.getoption("scale"))
+    if not is_worker(config):
+        check_device(config.getoption("device"))
+
+
+def checked_seeds(given: str | int) -> int:
+    """Return the number of networks of each setting, if pairs can be made of it."""
+    text = str(given)
+    if not text.isdecimal() or int(text) < 4 or int(text) % 2:
+        raise pytest.UsageError(
+            f"--seeds {text}: choose an even number from 4 on (two networks make an "
+            "independent pair, and a decision needs two pairs)"
+        )
+    return int(text)
+
+
+def check_scale(name: str) -> None:
+    """Raise a usage error that names the choices unless there is such a scale."""
+    from fixtures import scales  # imports torch: only once pytest has started
+
+    try:
+        scales.settings(name)
+    except ValueError as error:
+        raise pytest.UsageError(f"--scale: {error}") from None
+
+
+def check_device(name: str) -> None:
+    """Raise a usage error that names the choices unless the device is there.
+
+    With a GPU this also numbers the visible ones in the environment, so that the
+    workers, which inherit it, can each take one before they import torch.
+    """
+    if name == "cpu":
+        return
+    import torch
+
+    count = torch.cuda.device_count()
+    if name != "cuda" or count == 0:
+        choices = ["cpu"] + (["cuda"] if count else [])
+        raise pytest.UsageError(
+            f"--device {name}: choose {' or '.join(choices)}"
+            + ("" if count else " (torch sees no GPU here)")
+        )
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(count))))
+
+
+def is_worker(config: pytest.Config) -> bool:
+    """Whether this process is one of xdist's workers."""
+    return hasattr(config, "workerinput")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    marker = metafunc.definition.get_closest_marker("claim")
+    if marker is not None:
+        parameters = marker.args[0].parameters(metafunc.config.getoption("scale"))
+        metafunc.parametrize("trial", parameters, indirect=True)
+
+
+@pytest.fixture(scope="session")
+def bench(pytestconfig: pytest.Config) -> Any:
+    """Trained networks, and what claims measure on them."""
+    import torch
+
+    from claims.bench import Bench
+
+    device = pytestconfig.getoption("device")
+    if device == "cpu":
+        torch.set_num_threads(1)  # values must not depend on the number of cores
+    return Bench(pytestconfig.getoption("scale"), pytestconfig.option.seeds, device)
+
+
+@pytest.fixture
+def trial(request: pytest.FixtureRequest, bench: Any) -> Trial:
+    """The claim on one setting, to be decided by the test."""
+    trial = Trial(request.param, bench)
+    request.node.stash[_record] = trial.record
+    return trial
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Attach the result of a claim to its report, which xdist brings home."""
+    report = yield
+    place = getattr(item, "callspec", None) and item.callspec.params.get("trial")
+    if not isinstance(place, Place) or report.when == "teardown":
+        return report
+    if report.when == "setup" and report.passed:
+        return report
+    record = item.stash.get(_record, None) or place.record()
+    if "verdict" not in record:
+        told = call.excinfo.exconly() if call.excinfo else "the test decided nothing"
+        record |= {"verdict": "error", "error": told, "rule": "", "decision": ""}
+        record |= {"seconds": round(call.duration, 3)}
+    record["outcome"] = outcome(report, record["verdict"])
+    record["nodeid"] = item.nodeid
+    record["device"] = item.config.getoption("device")
+    report.user_properties.append(("claim", json.dumps(record)))
+    return report
+
+
+def outcome(report: pytest.TestReport, verdict: str) -> str:
+    """Return the name of a report's outcome, with those that pytest folds away."""
+    if verdict == "inconclusive":
+        return verdict
+    if hasattr(report, "wasxfail"):
+        return "xfailed"
+    if report.failed and verdict == "supported":
+        return "xpassed"  # strict: declared refuted, and yet it holds
+    return report.outcome
+
+
+def claim_record(report: pytest.TestReport) -> dict[str, Any] | None:
+    """Return the result that a report carries, None if it is no claim's."""
+    for name, value in getattr(report, "user_properties", ()):
+        if name == "claim":
+            return json.loads(value)
+    return None
+
+
+def pytest_report_teststatus(
+    report: pytest.TestReport, config: pytest.Config
+) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
+    """Give inconclusive trials a category of their own: never passed or skipped."""
+    record = claim_record(report)
+    if record is not None and record["verdict"] == "inconclusive":
+        return "inconclusive", "?", ("INCONCLUSIVE", {"yellow": True})
+    return None
+
+
+class Collector:
+    """Gathers the results of a session where its reports come together."""
+
+    def __init__(self, config: pytest.Config):
+        self._config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        record = claim_record(report)
+        if record is not None:
+            self._config.stash[_results].append(record)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self) -> None:
+        results = self._config.stash[_results]
+        if not results:
+            return
+        about = {"versions": versions(), "commit": commit(self._config.rootpath)}
+        results.sort(key=lambda r: (r["id"], r["setting"], r["variant"]))
+        corrected = holm([record["p"] for record in results])
+        for record, p in zip(results, corrected, strict=True):
+            record |= {"p_holm": p, **about}
+        folder = self._config.rootpath / self._config.getoption("report_dir")
+        path = folder / "results.jsonl"
+        write_lines(path, results)
+        self._config.hook.pytest_claims_results(config=self._config, path=path)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if not is_worker(session.config):
+        session.config.pluginmanager.register(Collector(session.config))
+
+
+def write_lines(path: Path, records: list[dict[str, Any]]) -> None:
+    """Write records as JSON lines, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    unfinished.write_text("".join(json.dumps(record) + "\n" for record in records))
+    os.replace(unfinished, path)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that values may depend on."""
+    packages = ("torch", "torchvision", "numpy", "scipy", "scikit-learn")
+    found = {name: importlib.metadata.version(name) for name in packages}
+    return {"python": platform.python_version(), **found}
+
+
+def commit(folder: Path) -> str:
+    """Return the commit of the code that ran, "" if there is none or it was changed."""
+    try:
+        run = ["git", "-C", str(folder)]
+        changed = _output(*run, "status", "--porcelain")
+        head = _output(*run, "rev-parse", "HEAD")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return "" if changed.strip() else head.strip()
+
+
+def _output(*command: str) -> str:
+    return subprocess.check_output(command, text=True, stderr=subprocess.DEVNULL)

@@ -1,0 +1,225 @@
+"""What renormalization does to a midpoint (arXiv 2402.05966, sections 4.1 and F.1)."""
+
+from functools import partial
+
+from claims.bench import METHODS
+from claims.claim import BROKEN, Claim, PaperValue
+from claims.decisions import equivalence, noninferiority, superiority
+
+PLAIN_VGG = (
+    PaperValue("VGG16/CIFAR-10, WM + REPAIR", 75.1, 4.09),
+    PaperValue("VGG16/CIFAR-10, WM + RESCALE", 84.32, 0.77),
+    PaperValue("VGG16/CIFAR-10, AM + REPAIR", 43.71, 3.36),
+    PaperValue("VGG16/CIFAR-10, AM + RESCALE", 83.72, 2.03),
+)
+
+RESCALE_AT_LEAST_REPAIR = Claim(
+    id="renormalization/rescale-at-least-repair",
+    sentence="At the matched midpoint of plain VGG, RESCALE is at least as good as "
+    "REPAIR: not worse by 3 points or more.",
+    source="arXiv:2402.05966v1, section 4.1, Tables 1 and 4",
+    quantity="RESCALE minus REPAIR, test accuracy at the midpoint",
+    rule=partial(noninferiority, margin=3.0),
+    settings=("plain-vgg",),
+    variants=METHODS,
+    paper=PLAIN_VGG,
+)
+
+RESCALE_BEATS_REPAIR = Claim(
+    id="renormalization/rescale-beats-repair",
+    sentence="At the matched midpoint of plain VGG, RESCALE is better than REPAIR.",
+    source="arXiv:2402.05966v1, section 4.1, Tables 1 and 4",
+    quantity="RESCALE minus REPAIR, test accuracy at the midpoint",
+    rule=partial(superiority, margin=0.0),
+    settings=("plain-vgg",),
+    variants=METHODS,
+    paper=PLAIN_VGG,
+)
+
+RESCALE_COMPARABLE_ON_RESNETS = Claim(
+    id="renormalization/rescale-comparable-on-resnets",
+    sentence="On plain ResNets RESCALE is not worse than REPAIR by 3 points or more.",
+    source="arXiv:2402.05966v1, appendix F.1, Table 6",
+    quantity="RESCALE minus REPAIR, test accuracy at the midpoint",
+    rule=partial(noninferiority, margin=3.0),
+    settings=("plain-resnet",),
+    variants=METHODS,
+    paper=(
+        PaperValue("plain ResNet20/CIFAR-10, WM + REPAIR", 71.32, 3.33),
+        PaperValue("plain ResNet20/CIFAR-10, WM + RESCALE", 68.39, 4.82),
+        PaperValue("plain ResNet20/CIFAR-10, AM + REPAIR", 72.22, 1.82),
+        PaperValue("plain ResNet20/CIFAR-10, AM + RESCALE", 72.01, 1.52),
+    ),
+)
+
+
+@RESCALE_AT_LEAST_REPAIR.test
+def test_rescale_at_least_repair(trial):
+    rescale_against_repair(trial)
+
+
+@RESCALE_BEATS_REPAIR.test
+def test_rescale_beats_repair(trial):
+    rescale_against_repair(trial)
+
+
+@RESCALE_COMPARABLE_ON_RESNETS.test
+def test_rescale_comparable_on_resnets(trial):
+    rescale_against_repair(trial)
+
+
+def rescale_against_repair(trial):
+    """Decide on how much better RESCALE is than REPAIR."""
+    middle, repair, rescale = midpoints(trial, trial.variant, "", "repair", "rescale")
+    difference = [s - p for s, p in zip(rescale, repair, strict=True)]
+    trial.decide(difference, midpoint=middle, REPAIR=repair, RESCALE=rescale)
+
+
+RESCALE_AVERAGE_SUFFICES = Claim(
+    id="renormalization/rescale-average-suffices",
+    sentence="One average goal deviation per layer recovers more than half of what "
+    "RESCALE gains over the bare midpoint.",
+    source="arXiv:2402.05966v1, section 4.1 and appendix F.1, Tables 1, 4, 6",
+    quantity="gain of RESCALE (average) minus half the gain of RESCALE, test accuracy",
+    rule=partial(superiority, margin=0.0),
+    settings=("plain-vgg", "plain-resnet"),
+    variants=METHODS,
+    paper=(
+        PaperValue("VGG16/CIFAR-10, WM + RESCALE (average)", 78.18, 0.88),
+        PaperValue("VGG16/CIFAR-10, AM + RESCALE (average)", 75.97, 2.78),
+        PaperValue("plain ResNet20/CIFAR-10, WM + RESCALE (average)", 61.05, 6.51),
+        PaperValue("plain ResNet20/CIFAR-10, AM + RESCALE (average)", 65.81, 3.18),
+    ),
+)
+
+
+@RESCALE_AVERAGE_SUFFICES.test
+def test_rescale_average_suffices(trial):
+    middle, rescale, average = midpoints(
+        trial, trial.variant, "", "rescale", "rescale-average"
+    )
+    excess = [
+        (a - m) - (r - m) / 2 for m, r, a in zip(middle, rescale, average, strict=True)
+    ]
+    trial.decide(excess, midpoint=middle, RESCALE=rescale, average=average)
+
+
+RESHIFT_PAPER = (
+    PaperValue("VGG16/CIFAR-10, WM + RESHIFT", 10.0),
+    PaperValue("plain ResNet20/CIFAR-10, RESHIFT", 10.14, 0.25),
+)
+
+RESHIFT_DOES_NOT_HELP = Claim(
+    id="renormalization/reshift-does-not-help",
+    sentence="Correcting means alone does not help: RESHIFT is not better than the "
+    "bare midpoint by 3 points or more.",
+    source="arXiv:2402.05966v1, section 4.1 and appendix F.1, Tables 1, 4, 6",
+    quantity="midpoint minus RESHIFT, test accuracy",
+    rule=partial(noninferiority, margin=3.0),
+    settings=("plain-vgg", "plain-resnet"),
+    variants=METHODS,
+    paper=RESHIFT_PAPER,
+)
+
+
+@RESHIFT_DOES_NOT_HELP.test
+def test_reshift_does_not_help(trial):
+    middle, reshift = midpoints(trial, trial.variant, "", "reshift")
+    lost = [m - s for m, s in zip(middle, reshift, strict=True)]
+    trial.decide(lost, midpoint=middle, RESHIFT=reshift)
+
+
+RESHIFT_RUINS = Claim(
+    id="renormalization/reshift-ruins",
+    sentence="RESHIFT leaves the midpoint at chance, within 5 points.",
+    source="arXiv:2402.05966v1, section 4.1 and appendix F.1, Tables 1, 4, 6",
+    quantity="RESHIFT minus chance (10 classes: 10%), test accuracy",
+    rule=partial(equivalence, margin=5.0),
+    settings=("plain-vgg", "plain-resnet"),
+    variants=METHODS,
+    paper=RESHIFT_PAPER,
+)
+
+
+@RESHIFT_RUINS.test
+def test_reshift_ruins(trial):
+    [reshift] = midpoints(trial, trial.variant, "reshift")
+    trial.decide([accuracy - 10 for accuracy in reshift], RESHIFT=reshift)
+
+
+NEEDS_MATCHING = Claim(
+    id="renormalization/needs-matching",
+    sentence="Without matching, renormalization leaves the midpoint broken: more than "
+    "20 points below the endpoints.",
+    source="arXiv:2402.05966v1, section 4.2",
+    quantity="endpoints' mean minus renormalized midpoint without matching, test "
+    "accuracy",
+    rule=partial(superiority, margin=BROKEN),
+    settings=("plain-vgg", "plain-resnet"),
+    variants=("repair", "rescale"),
+    paper=(
+        PaperValue("VGG16/CIFAR-10, REPAIR without matching", 10.01),
+        PaperValue("VGG16/CIFAR-10, RESCALE without matching", 12.87),
+    ),
+)
+
+
+@NEEDS_MATCHING.test
+def test_needs_matching(trial):
+    endpoints = [pair.endpoints() for pair in trial.pairs()]
+    [unmatched] = midpoints(trial, "none", trial.variant)
+    [matched] = midpoints(trial, "weights", trial.variant)
+    barrier = [e - u for e, u in zip(endpoints, unmatched, strict=True)]
+    trial.decide(barrier, endpoints=endpoints, unmatched=unmatched, matched=matched)
+
+
+RESET_RESTORES_BATCHNORM = Claim(
+    id="renormalization/reset-restores-batchnorm",
+    sentence="In BatchNorm networks RESET lowers the barrier after matching by tens "
+    "of points: by more than 10.",
+    source="arXiv:2402.05966v1, section 3.2, Fig. 2C, and appendix D.2, Table 2",
+    quantity="midpoint with RESET minus bare midpoint, test accuracy",
+    rule=partial(superiority, margin=10.0),
+    settings=("bn-vgg", "bn-resnet"),
+    variants=METHODS,
+    paper=(PaperValue("ResNet20/CIFAR-10, barrier without RESET, at least", 75.0),),
+)
+
+
+@RESET_RESTORES_BATCHNORM.test
+def test_reset_restores_batchnorm(trial):
+    bare, reset = midpoints(trial, trial.variant, "", "reset")
+    gain = [r - b for r, b in zip(reset, bare, strict=True)]
+    trial.decide(gain, midpoint=bare, RESET=reset)
+
+
+RESET_LEAVES_A_FEW_POINTS = Claim(
+    id="renormalization/reset-leaves-a-few-points",
+    sentence="A matched BatchNorm VGG has a barrier of a few points after RESET: less "
+    "than 10.",
+    source="arXiv:2402.05966v1, appendix D.2, Table 2",
+    quantity="midpoint with RESET minus endpoints' mean, test accuracy",
+    rule=partial(noninferiority, margin=10.0),
+    settings=("bn-vgg",),
+    variants=METHODS,
+    paper=(
+        PaperValue("VGG16 BN/CIFAR-10, AM + RESET, minus barrier", -3.51),
+        PaperValue("VGG16 BN/CIFAR-10, WM + RESET, midpoint", 88.74),
+    ),
+)
+
+
+@RESET_LEAVES_A_FEW_POINTS.test
+def test_reset_leaves_a_few_points(trial):
+    endpoints = [pair.endpoints() for pair in trial.pairs()]
+    [reset] = midpoints(trial, trial.variant, "reset")
+    short = [r - e for r, e in zip(reset, endpoints, strict=True)]
+    trial.decide(short, endpoints=endpoints, RESET=reset)
+
+
+def midpoints(trial, method, *renormalizations):
+    """Return for each renormalization the midpoint accuracies of all pairs."""
+    return [
+        [pair.midpoint(method, name).accuracy for pair in trial.pairs()]
+        for name in renormalizations
+    ]
