@@ -1,0 +1,35 @@
+# `make claims` and `make test` need Python 3.11+ and make; everything else they fetch.
+PYTHON ?= python3
+# More options for pytest: make claims ARGS="-k renormalization --seeds 8"
+ARGS ?=
+
+bin := .venv/bin
+# Values must not depend on the number of threads, and two workers with one thread each
+# beat one worker with two.
+export OMP_NUM_THREADS := 1
+
+.PHONY: claims test lint clean
+
+claims: .venv/.installed ## Decide every claim and write the report
+	$(bin)/pytest claims/ -n auto $(ARGS)
+
+test: .venv/.installed ## Test the library, the fixtures, the reports and the rules
+	$(bin)/pytest --doctest-modules -n auto lmc fixtures reports claims/tests \
+	    claims/decisions.py $(ARGS)
+
+lint: .venv/.installed ## Check style and types
+	$(bin)/ruff check .
+	$(bin)/ruff format --check .
+	$(bin)/mypy
+
+clean: ## Remove the virtual environment and the report, not the trained networks
+	rm -rf .venv reports/out
+
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+	    "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + \
+	    ": make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(bin)/pip install --quiet --upgrade pip
+	$(bin)/pip install --quiet -c constraints.txt -e '.[suite,lint]'
+	touch $@
