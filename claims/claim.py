@@ -38,11 +38,27 @@ class Inconclusive(pytest.skip.Exception):
 
 @dataclass(frozen=True)
 class PaperValue:
-    """A number that the paper gives, with its spread over repetitions if it does."""
+    """A number that the paper gives, with its spread over repetitions if it does.
+
+    Attributes
+    ----------
+    label
+        What it was measured on, in the paper's words.
+    value, spread
+        In the unit of the claim, or of one of its columns.
+    setting, variant
+        Our setting and variant that it stands beside; "" for all.
+    """
 
     label: str
     value: float
     spread: float | None = None
+    setting: str = ""
+    variant: str = ""
+
+    def concerns(self, setting: str, variant: str) -> bool:
+        """Whether the number stands beside this setting and variant."""
+        return self.setting in ("", setting) and self.variant in ("", variant)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +169,11 @@ class Place:
             "unit": claim.unit,
             "expected": "refuted" if reason else "supported",
             "reason": reason,
-            "paper": [asdict(value) for value in claim.paper],
+            "paper": [
+                {"label": value.label, "value": value.value, "spread": value.spread}
+                for value in claim.paper
+                if value.concerns(self.setting, self.variant)
+            ],
             "pairs": [],
             "curves": None,
             "fixtures": [],
@@ -220,6 +240,7 @@ class Trial:
         Inconclusive
             The interval contains the margin.
         """
+        __tracebackhide__ = True  # the message says what was measured
         claim = self.place.claim
         if names is None:
             names = [pair.name for pair in self.pairs()]
@@ -243,6 +264,7 @@ class Trial:
         deviations
             Sizes of all deviations that it saw.
         """
+        __tracebackhide__ = True
         failure = None
         try:
             check()
@@ -254,6 +276,7 @@ class Trial:
         self._conclude(decision, failure)
 
     def _conclude(self, decision: Decision, cause: BaseException | None = None) -> None:
+        __tracebackhide__ = True
         self.record |= {
             key: value
             for key, value in asdict(decision).items()

@@ -9,12 +9,20 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from claims.claim import Place, Trial
 from claims.decisions import holm
 
 DEFAULT_SEEDS = 16
+
+# The same examples every time by default, so that two runs give the same values; new
+# ones for a nightly run, by --hypothesis-profile=nightly.
+hypothesis.settings.register_profile(
+    "same", derandomize=True, database=None, max_examples=25
+)
+hypothesis.settings.register_profile("nightly", derandomize=False, max_examples=200)
 
 _record = pytest.StashKey[dict[str, Any]]()
 _results = pytest.StashKey[list[dict[str, Any]]]()
@@ -50,6 +58,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "claim(claim): the test decides this claim on all its settings"
     )
     config.stash[_results] = []
+    if not config.getoption("--hypothesis-profile", None):
+        hypothesis.settings.load_profile("same")
     config.option.seeds = checked_seeds(config.getoption("seeds"))
     check_scale(config.getoption("scale"))
     if not is_worker(config):

@@ -7,10 +7,14 @@ from claims.claim import Claim, PaperValue
 from claims.decisions import superiority
 
 PAPER = (
-    PaperValue("VGG16/CIFAR-10, WM barrier with biases", 79.19),
-    PaperValue("VGG16/CIFAR-10, WM barrier, biases removed", 8.54),
-    PaperValue("VGG16/CIFAR-10, AM barrier with biases", 46.49),
-    PaperValue("VGG16/CIFAR-10, AM barrier, biases removed", 8.71),
+    PaperValue("VGG16/CIFAR-10, WM barrier with biases", 79.19, None, "", "weights"),
+    PaperValue("VGG16/CIFAR-10, WM barrier, biases removed", 8.54, None, "", "weights"),
+    PaperValue(
+        "VGG16/CIFAR-10, AM barrier with biases", 46.49, None, "", "activations"
+    ),
+    PaperValue(
+        "VGG16/CIFAR-10, AM barrier, biases removed", 8.71, None, "", "activations"
+    ),
 )
 
 REMOVING_BIASES = Claim(

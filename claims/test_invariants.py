@@ -16,10 +16,8 @@ from lmc.models import MLP
 
 seeds = st.integers(0, 2**32 - 1)
 
-# Exporting a model takes a tenth of a second: few examples, and no deadline on one.
-examples = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+# Exporting a model takes a tenth of a second: no deadline on an example.
+examples = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 ROUNDING = 1e-9
 """Relative float64 error that sums in another order may cause."""
 

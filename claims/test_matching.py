@@ -17,10 +17,16 @@ PLAIN_NETS_STAY_BROKEN = Claim(
     settings=("plain-vgg", "plain-resnet"),
     variants=METHODS,
     paper=(
-        PaperValue("VGG16/CIFAR-10, WM barrier", 79.19),
-        PaperValue("VGG16/CIFAR-10, AM barrier", 46.49),
-        PaperValue("plain ResNet20/CIFAR-10, WM midpoint", 62.31, 5.43),
-        PaperValue("plain ResNet20/CIFAR-10, AM midpoint", 61.42, 2.75),
+        PaperValue("VGG16/CIFAR-10, WM barrier", 79.19, None, "plain-vgg", "weights"),
+        PaperValue(
+            "VGG16/CIFAR-10, AM barrier", 46.49, None, "plain-vgg", "activations"
+        ),
+        PaperValue(
+            "plain ResNet20, WM midpoint", 62.31, 5.43, "plain-resnet", "weights"
+        ),
+        PaperValue(
+            "plain ResNet20, AM midpoint", 61.42, 2.75, "plain-resnet", "activations"
+        ),
     ),
 )
 
@@ -75,14 +81,14 @@ def test_barrier_at_midpoint(trial):
     )
 
 
-TABLE_3 = {  # original distance and that after matching
-    "VGG16 BN, WM": (100.32, 84.5),
-    "VGG16 BN, AM": (100.32, 88.26),
-    "VGG16 LN, WM": (101.13, 89.65),
-    "VGG16 LN, AM": (101.13, 91.81),
-    "ResNet20 4x, WM": (99.22, 84.58),
-    "ResNet20 4x, AM": (99.22, 91.69),
-}
+TABLE_3 = (  # original distance, and that after matching
+    ("VGG16 BN", "bn-vgg", "weights", 100.32, 84.5),
+    ("VGG16 BN", "bn-vgg", "activations", 100.32, 88.26),
+    ("VGG16 LN", "ln-vgg", "weights", 101.13, 89.65),
+    ("VGG16 LN", "ln-vgg", "activations", 101.13, 91.81),
+    ("ResNet20 4x", "bn-resnet", "weights", 99.22, 84.58),
+    ("ResNet20 4x", "bn-resnet", "activations", 99.22, 91.69),
+)
 
 DISTANCE_FALLS = Claim(
     id="matching/distance-falls",
@@ -94,7 +100,10 @@ DISTANCE_FALLS = Claim(
     settings=("bn-vgg", "ln-vgg", "bn-resnet"),
     variants=METHODS,
     unit="",
-    paper=[PaperValue(k, round(1 - m / o, 3)) for k, (o, m) in TABLE_3.items()],
+    paper=[
+        PaperValue(label, round(1 - m / o, 3), setting=setting, variant=variant)
+        for label, setting, variant, o, m in TABLE_3
+    ],
 )
 
 
@@ -116,7 +125,10 @@ DISTANCE_BARELY_FALLS = Claim(
     settings=("bn-vgg", "ln-vgg", "bn-resnet"),
     variants=METHODS,
     unit="",
-    paper=[PaperValue(k, round(m / o, 3)) for k, (o, m) in TABLE_3.items()],
+    paper=[
+        PaperValue(label, round(m / o, 3), setting=setting, variant=variant)
+        for label, setting, variant, o, m in TABLE_3
+    ],
 )
 
 

@@ -7,10 +7,10 @@ from claims.claim import BROKEN, Claim, PaperValue
 from claims.decisions import equivalence, noninferiority, superiority
 
 PLAIN_VGG = (
-    PaperValue("VGG16/CIFAR-10, WM + REPAIR", 75.1, 4.09),
-    PaperValue("VGG16/CIFAR-10, WM + RESCALE", 84.32, 0.77),
-    PaperValue("VGG16/CIFAR-10, AM + REPAIR", 43.71, 3.36),
-    PaperValue("VGG16/CIFAR-10, AM + RESCALE", 83.72, 2.03),
+    PaperValue("VGG16/CIFAR-10, WM + REPAIR", 75.1, 4.09, "plain-vgg", "weights"),
+    PaperValue("VGG16/CIFAR-10, WM + RESCALE", 84.32, 0.77, "plain-vgg", "weights"),
+    PaperValue("VGG16/CIFAR-10, AM + REPAIR", 43.71, 3.36, "plain-vgg", "activations"),
+    PaperValue("VGG16/CIFAR-10, AM + RESCALE", 83.72, 2.03, "plain-vgg", "activations"),
 )
 
 RESCALE_AT_LEAST_REPAIR = Claim(
@@ -45,10 +45,18 @@ RESCALE_COMPARABLE_ON_RESNETS = Claim(
     settings=("plain-resnet",),
     variants=METHODS,
     paper=(
-        PaperValue("plain ResNet20/CIFAR-10, WM + REPAIR", 71.32, 3.33),
-        PaperValue("plain ResNet20/CIFAR-10, WM + RESCALE", 68.39, 4.82),
-        PaperValue("plain ResNet20/CIFAR-10, AM + REPAIR", 72.22, 1.82),
-        PaperValue("plain ResNet20/CIFAR-10, AM + RESCALE", 72.01, 1.52),
+        PaperValue(
+            "plain ResNet20, WM + REPAIR", 71.32, 3.33, "plain-resnet", "weights"
+        ),
+        PaperValue(
+            "plain ResNet20, WM + RESCALE", 68.39, 4.82, "plain-resnet", "weights"
+        ),
+        PaperValue(
+            "plain ResNet20, AM + REPAIR", 72.22, 1.82, "plain-resnet", "activations"
+        ),
+        PaperValue(
+            "plain ResNet20, AM + RESCALE", 72.01, 1.52, "plain-resnet", "activations"
+        ),
     ),
 )
 
@@ -85,10 +93,34 @@ RESCALE_AVERAGE_SUFFICES = Claim(
     settings=("plain-vgg", "plain-resnet"),
     variants=METHODS,
     paper=(
-        PaperValue("VGG16/CIFAR-10, WM + RESCALE (average)", 78.18, 0.88),
-        PaperValue("VGG16/CIFAR-10, AM + RESCALE (average)", 75.97, 2.78),
-        PaperValue("plain ResNet20/CIFAR-10, WM + RESCALE (average)", 61.05, 6.51),
-        PaperValue("plain ResNet20/CIFAR-10, AM + RESCALE (average)", 65.81, 3.18),
+        PaperValue(
+            "VGG16/CIFAR-10, WM + RESCALE (average)",
+            78.18,
+            0.88,
+            "plain-vgg",
+            "weights",
+        ),
+        PaperValue(
+            "VGG16/CIFAR-10, AM + RESCALE (average)",
+            75.97,
+            2.78,
+            "plain-vgg",
+            "activations",
+        ),
+        PaperValue(
+            "plain ResNet20, WM + RESCALE (average)",
+            61.05,
+            6.51,
+            "plain-resnet",
+            "weights",
+        ),
+        PaperValue(
+            "plain ResNet20, AM + RESCALE (average)",
+            65.81,
+            3.18,
+            "plain-resnet",
+            "activations",
+        ),
     ),
 )
 
@@ -105,8 +137,8 @@ def test_rescale_average_suffices(trial):
 
 
 RESHIFT_PAPER = (
-    PaperValue("VGG16/CIFAR-10, WM + RESHIFT", 10.0),
-    PaperValue("plain ResNet20/CIFAR-10, RESHIFT", 10.14, 0.25),
+    PaperValue("VGG16/CIFAR-10, WM + RESHIFT", 10.0, None, "plain-vgg", "weights"),
+    PaperValue("plain ResNet20, RESHIFT", 10.14, 0.25, "plain-resnet"),
 )
 
 RESHIFT_DOES_NOT_HELP = Claim(
@@ -158,8 +190,20 @@ NEEDS_MATCHING = Claim(
     settings=("plain-vgg", "plain-resnet"),
     variants=("repair", "rescale"),
     paper=(
-        PaperValue("VGG16/CIFAR-10, REPAIR without matching", 10.01),
-        PaperValue("VGG16/CIFAR-10, RESCALE without matching", 12.87),
+        PaperValue(
+            "VGG16/CIFAR-10, REPAIR without matching",
+            10.01,
+            None,
+            "plain-vgg",
+            "repair",
+        ),
+        PaperValue(
+            "VGG16/CIFAR-10, RESCALE without matching",
+            12.87,
+            None,
+            "plain-vgg",
+            "rescale",
+        ),
     ),
 )
 
@@ -182,7 +226,14 @@ RESET_RESTORES_BATCHNORM = Claim(
     rule=partial(superiority, margin=10.0),
     settings=("bn-vgg", "bn-resnet"),
     variants=METHODS,
-    paper=(PaperValue("ResNet20/CIFAR-10, barrier without RESET, at least", 75.0),),
+    paper=(
+        PaperValue(
+            "ResNet20/CIFAR-10, barrier without RESET, at least",
+            75.0,
+            None,
+            "bn-resnet",
+        ),
+    ),
 )
 
 
@@ -203,8 +254,16 @@ RESET_LEAVES_A_FEW_POINTS = Claim(
     settings=("bn-vgg",),
     variants=METHODS,
     paper=(
-        PaperValue("VGG16 BN/CIFAR-10, AM + RESET, minus barrier", -3.51),
-        PaperValue("VGG16 BN/CIFAR-10, WM + RESET, midpoint", 88.74),
+        PaperValue(
+            "VGG16 BN/CIFAR-10, AM + RESET, minus barrier",
+            -3.51,
+            None,
+            "",
+            "activations",
+        ),
+        PaperValue(
+            "VGG16 BN/CIFAR-10, WM + RESET, midpoint", 88.74, None, "", "weights"
+        ),
     ),
 )
 

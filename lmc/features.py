@@ -35,7 +35,7 @@ def l2_distance(a: State, b: State, names: Iterable[str] | None = None) -> float
     if names is None:
         both = {**a, **b}
         names = [name for name in both if both[name].is_floating_point()]
-    total = 0.0
+    squares = []
     for name in names:
         if name not in a or name not in b:
             raise ValueError(f"{name!r} is missing from one of the networks")
@@ -45,5 +45,5 @@ def l2_distance(a: State, b: State, names: Iterable[str] | None = None) -> float
                 f"{tuple(b[name].shape)} in the other"
             )
         difference = a[name].double() - b[name].to(a[name].device).double()
-        total += float(difference.square().sum())
-    return math.sqrt(total)
+        squares.append(float(difference.square().sum()))
+    return math.sqrt(math.fsum(squares))  # whatever the order of the tensors

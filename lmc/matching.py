@@ -3,6 +3,7 @@
 A permutation found from A to B means: B permuted by it lies near A.
 """
 
+import math
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -120,19 +121,20 @@ def weight_matching(
     """
     start = time.perf_counter()
     left_out = set() if buffers else set(symmetry.graph.buffers)
-    names = {s.name for g in symmetry.groups.values() for s in g.sites} - left_out
+    acted_on = {s.name for g in symmetry.groups.values() for s in g.sites} - left_out
+    names = [name for name in symmetry.shapes if name in acted_on]
     goal = _checked(symmetry, a, names, "a")
     current = _checked(symmetry, b, names, "b")
     products = {name: _inner(goal[name], current[name]) for name in names}
     indices = dict(Permutation.identity(symmetry).indices)
     groups = list(symmetry.groups.values())
-    history = [sum(products.values())]
+    history = [math.fsum(products.values())]
     solves = 0
     for _ in range(max_sweeps):
         changed = False
         for position in torch.randperm(len(groups), generator=generator).tolist():
             group = groups[position]
-            sites = [site for site in group.sites if site.name in names]
+            sites = [site for site in group.sites if site.name in acted_on]
             best = _assign(_cost(sites, goal, current))
             solves += 1
             trial = {site.name: current[site.name] for site in sites}
@@ -147,7 +149,7 @@ def weight_matching(
             current.update(trial)
             products.update(gained)
             indices[group.name] = indices[group.name][best]
-            history.append(sum(products.values()))
+            history.append(math.fsum(products.values()))
         if not changed:
             break
     return Matching(
