@@ -129,7 +129,7 @@ class Setting:
                 for name in state
             )
             constant = sum(int(units.sum()) for units in found.constant.values())
-            return {"value": torch.tensor([largest, constant]).double()}
+            return {"value": torch.tensor([largest, constant], dtype=torch.float64)}
 
         spec = {"method": method, "seed": seed}
         deviation, constant = self.measured("recovery", spec, measure)["value"].tolist()
@@ -228,7 +228,9 @@ class Pair:
             found = lmc.evaluate(
                 self.setting.model, state, self.setting.batches("test")
             )
-            return {"value": torch.tensor([found.loss, found.accuracy]).double()}
+            return {
+                "value": torch.tensor([found.loss, found.accuracy], dtype=torch.float64)
+            }
 
         spec = {
             "method": method,
@@ -248,7 +250,9 @@ class Pair:
                 self.matched(method),
                 self.setting.batches("test"),
             )
-            return {"value": torch.tensor([found.loss, found.accuracy]).double()}
+            return {
+                "value": torch.tensor([found.loss, found.accuracy], dtype=torch.float64)
+            }
 
         loss, accuracy = self._measured("curve", {"method": method}, measure)["value"]
         return lmc.Curve(lmc.LAMBDAS, tuple(loss.tolist()), tuple(accuracy.tolist()))

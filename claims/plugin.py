@@ -153,7 +153,10 @@ def pytest_runtest_makereport(
         return report
     record = item.stash.get(_record, None) or place.record()
     if "verdict" not in record:
-        told = call.excinfo.exconly() if call.excinfo else "the test decided nothing"
+        if report.passed:  # a claim's test that decides nothing must not be green
+            report.outcome = "failed"
+            report.longrepr = f"{item.nodeid} never called trial.decide"
+        told = call.excinfo.exconly() if call.excinfo else str(report.longrepr)
         record |= {"verdict": "error", "error": told, "rule": "", "decision": ""}
         record |= {"seconds": round(call.duration, 3)}
     record["outcome"] = outcome(report, record["verdict"])

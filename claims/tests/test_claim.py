@@ -1,0 +1,101 @@
+"""Declaring a claim, and deciding an invariant by a property test."""
+
+from functools import partial
+
+import pytest
+
+from claims.claim import CLAIMS, Claim, PaperValue, Refuted, Trial
+from claims.decisions import exact
+
+
+def claim(**more):
+    given = {
+        "id": "topic/claim",
+        "sentence": "s",
+        "source": "p",
+        "quantity": "q",
+        "rule": partial(exact, tolerance=1e-9),
+        "settings": ("mlp",),
+        "variants": ("weights", "activations"),
+    }
+    return Claim(**given | more)
+
+
+@pytest.fixture(autouse=True)
+def declared(monkeypatch):
+    """Claims of these tests are forgotten after each."""
+    monkeypatch.setattr("claims.claim.CLAIMS", {})
+    return CLAIMS
+
+
+@pytest.fixture
+def trial():
+    [parameter, _] = claim().parameters("digits")
+    return Trial(parameter.values[0], bench=None)
+
+
+def test_ids_are_unique():
+    """History is keyed by the id, so that two claims must not share one."""
+    claim()
+    with pytest.raises(ValueError, match="two claims are called 'topic/claim'"):
+        claim()
+
+
+def test_refutation_is_declared_where_the_claim_is_asserted():
+    """A typing error in a declaration must not silently declare nothing."""
+    with pytest.raises(ValueError, match="where it is not asserted"):
+        claim(refuted={("digits", "mpl", "weights"): "a typing error"})
+
+
+def test_parameters_and_marks():
+    """Settings times variants; a strict xfail where a refutation is declared."""
+    made = claim(refuted={("digits", "mlp", "weights"): "why"})
+    first, second = made.parameters("digits")
+    [mark] = first.marks
+    assert (first.id, second.id) == ("mlp-weights", "mlp-activations")
+    assert mark.name == "xfail" and mark.kwargs["strict"]
+    assert mark.kwargs["raises"] is Refuted and mark.kwargs["reason"] == "why"
+    assert not second.marks
+    assert not any(p.marks for p in made.parameters("another scale"))
+
+
+def test_paper_values_stand_beside_their_variant():
+    """A number for weights is not shown beside activations."""
+    made = claim(
+        paper=(PaperValue("both", 1.0), PaperValue("one", 2.0, None, "mlp", "weights"))
+    )
+    labels = [
+        [value["label"] for value in parameter.values[0].record()["paper"]]
+        for parameter in made.parameters("digits")
+    ]
+    assert labels == [["both", "one"], ["both"]]
+
+
+def test_examine_supports(trial):
+    """A check that passes with small deviations is supported."""
+    trial.examine(lambda: None, [0.0, 1e-12])
+    assert trial.record["verdict"] == "supported"
+    assert trial.record["estimate"] == 1e-12
+
+
+def test_examine_refutes(trial):
+    """A deviation above the tolerance refutes, whatever the check says."""
+    with pytest.raises(Refuted, match=r"measured 0\.1"):
+        trial.examine(lambda: None, [0.1])
+
+
+def test_examine_passes_other_failures_on(trial):
+    """An assertion that is no deviation is not taken for support."""
+
+    def check():
+        raise AssertionError("something else")
+
+    with pytest.raises(AssertionError, match="something else"):
+        trial.examine(check, [0.0])
+    assert "verdict" not in trial.record
+
+
+def test_examine_needs_examples(trial):
+    """A check that saw no example decides nothing."""
+    with pytest.raises(ValueError, match="at least 1 deviation"):
+        trial.examine(lambda: None, [])

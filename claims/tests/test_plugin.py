@@ -1,0 +1,211 @@
+"""Claims with known answers, decided in a pytest of their own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+CONFTEST = 'pytest_plugins = ["reports.plugin", "fixtures.plugin", "claims.plugin"]\n'
+
+TOYS = """
+from functools import partial
+
+from claims.claim import Claim
+from claims.decisions import superiority
+
+
+def toy(name, **more):
+    return Claim(
+        id=f"toy/{name}", sentence=f"{name} is above 0", source="nowhere",
+        quantity="a number", rule=partial(superiority, margin=0.0),
+        settings=("mlp",), **more,
+    )
+
+
+HOLDS, FAILS, DOUBT = toy("holds"), toy("fails"), toy("doubt")
+WHY = {("digits", "mlp", ""): "it is negative: -2"}
+DECLARED, WRONGLY = toy("declared", refuted=WHY), toy("wrongly", refuted=WHY)
+UNSURE = toy("unsure", refuted=WHY)
+BROKEN, BROKEN_DECLARED = toy("broken"), toy("broken-declared", refuted=WHY)
+SILENT = toy("silent")
+
+
+@HOLDS.test
+def test_holds(trial):
+    trial.decide([1.0, 2.0, 1.5], names="abc", half=[0.5, 1.0, 0.75])
+
+
+@FAILS.test
+def test_fails(trial):
+    trial.decide([-1.0, -2.0, -1.5], names="abc")
+
+
+@DOUBT.test
+def test_doubt(trial):
+    trial.decide([-1.0, 2.0, -1.5], names="abc")
+
+
+@DECLARED.test
+def test_declared(trial):
+    trial.decide([-1.0, -2.0, -1.5], names="abc")
+
+
+@WRONGLY.test
+def test_wrongly(trial):
+    trial.decide([1.0, 2.0, 1.5], names="abc")
+
+
+@UNSURE.test
+def test_unsure(trial):
+    trial.decide([-1.0, 2.0, -1.5], names="abc")
+
+
+@BROKEN.test
+def test_broken(trial):
+    raise RuntimeError("the bench burnt down")
+
+
+@BROKEN_DECLARED.test
+def test_broken_declared(trial):
+    raise RuntimeError("the bench burnt down")
+
+
+@SILENT.test
+def test_silent(trial):
+    assert trial.setting == "mlp"
+"""
+
+VERDICTS_AND_OUTCOMES = {
+    "toy/holds": ("supported", "passed"),
+    "toy/fails": ("refuted", "failed"),
+    "toy/doubt": ("inconclusive", "inconclusive"),
+    "toy/declared": ("refuted", "xfailed"),
+    "toy/wrongly": ("supported", "xpassed"),
+    "toy/unsure": ("inconclusive", "inconclusive"),
+    "toy/broken": ("error", "failed"),
+    "toy/broken-declared": ("error", "failed"),
+    "toy/silent": ("error", "failed"),
+}
+
+
+def run_pytest(folder, *arguments, tests=TOYS):
+    """Run pytest on toy claims in a folder of its own."""
+    (folder / "conftest.py").write_text(CONFTEST)
+    (folder / "test_toys.py").write_text(tests)
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
+        cwd=folder,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "LMC_CACHE": str(folder / "cache"),
+            "COLUMNS": "120",
+        }
+        | {"PYTEST_ADDOPTS": "", "PYTEST_XDIST_WORKER": ""},
+        capture_output=True,
+        text=True,
+    )
+
+
+def results(folder):
+    lines = (folder / "reports" / "out" / "results.jsonl").read_text().splitlines()
+    return {record["id"]: record for record in map(json.loads, lines)}
+
+
+@pytest.fixture(scope="module")
+def toys(tmp_path_factory):
+    """The toy claims after a run without workers: (process, results)."""
+    folder = tmp_path_factory.mktemp("toys")
+    return run_pytest(folder), results(folder)
+
+
+def test_verdicts_and_outcomes(toys):
+    """Each of the verdicts ends in the outcome that DESIGN gives it."""
+    _, found = toys
+    got = {key: (r["verdict"], r["outcome"]) for key, r in found.items()}
+    assert got == VERDICTS_AND_OUTCOMES
+
+
+def test_inconclusive_is_a_category_of_its_own(toys):
+    """Inconclusive trials are counted neither as passed nor as skipped."""
+    process, _ = toys
+    summary = process.stdout.splitlines()[-1]
+    assert process.returncode == 1
+    for count in ("5 failed", "1 passed", "1 xfailed", "2 inconclusive"):
+        assert count in summary
+    assert "skipped" not in summary
+
+
+def test_record_says_what_was_measured(toys):
+    """A line holds every pair's values, the decision, and where it comes from."""
+    _, found = toys
+    record = found["toy/holds"]
+    assert record["pairs"][1] == {"pair": "b", "half": 1.0, "decided": 2.0}
+    assert record["estimate"] == 1.5
+    assert record["decision"] == "mean difference > 0 points, one-sided, alpha 0.05"
+    assert record["scale"] == "digits"
+    assert record["versions"]["torch"]
+    assert found["toy/declared"]["reason"] == "it is negative: -2"
+    assert "burnt down" in found["toy/broken"]["error"]
+    assert "never called trial.decide" in found["toy/silent"]["error"]
+
+
+def test_holm_is_over_the_session(toys):
+    """The smallest p of six decided claims is multiplied by six."""
+    _, found = toys
+    decided = [r for r in found.values() if r["p"] is not None]
+    smallest = min(decided, key=lambda r: r["p"])
+    assert len(decided) == 6
+    assert smallest["p_holm"] == pytest.approx(6 * smallest["p"])
+
+
+def test_terminal_shows_one_line_per_claim(toys):
+    """The refuted claim's line has verdict and measured value."""
+    process, _ = toys
+    lines = [line for line in process.stdout.splitlines() if "REFUTED" in line]
+    assert any("-1.5" in line for line in lines)
+
+
+def test_workers_change_nothing(toys, tmp_path):
+    """Two workers give the same records as none, but for the seconds."""
+    run_pytest(tmp_path, "-n", "2")
+    ours, theirs = toys[1], results(tmp_path)
+    for record in (*ours.values(), *theirs.values()):
+        record.pop("seconds")
+    assert theirs == ours
+
+
+def test_nothing_is_written_without_claims(tmp_path):
+    """A session of other tests leaves the last results alone."""
+    run = run_pytest(tmp_path, tests="def test_other():\n    assert True\n")
+    assert run.returncode == 0
+    assert not (tmp_path / "reports").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--scale", "atoms"], "unknown scale 'atoms': choose digits"),
+        (["--seeds", "5"], "--seeds 5: choose an even number from 4 on"),
+        (["--seeds", "2"], "--seeds 2: choose an even number from 4 on"),
+        (["--seeds", "many"], "--seeds many: choose an even number from 4 on"),
+        (["--device", "tpu"], "--device tpu: choose cpu"),
+    ],
+)
+def test_usage_errors_name_the_choices(tmp_path, arguments, message):
+    """A scale, seed count or device that is not there is a usage error."""
+    run = run_pytest(tmp_path, *arguments)
+    assert run.returncode == 4
+    assert message in run.stderr
+
+
+def test_help_explains_the_options(tmp_path):
+    """`pytest --help` says what seeds, scale and device are."""
+    told = " ".join(run_pytest(tmp_path, "--help").stdout.split())
+    assert "N seeds give N/2 independent pairs" in told
+    assert "--scale" in told and "--device" in told
