@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.export.graph_signature import InputKind, OutputKind
+from torch.func import functional_call
 from torch.fx import Interpreter, Node
 from torch.utils import _pytree as pytree
 
@@ -113,14 +114,30 @@ class Graph:
         self.batch_norms = tuple(filter(None, map(self._batch_norm, self.nodes)))
 
     def layer(self, name: str) -> Layer:
-        """Return the layer of this name (``ValueError`` lists those there are)."""
-        for layer in self.layers:
-            if layer.name == name:
-                return layer
-        raise ValueError(
-            f"the model has no convolution or linear layer {name!r}: choose from "
-            + ", ".join(layer.name for layer in self.layers)
-        )
+        """Return the layer of this name.
+
+        Raises
+        ------
+        ValueError
+            There is no such layer, or the model uses it at several places.
+        """
+        found = [layer for layer in self.layers if layer.name == name]
+        if len(found) > 1:
+            raise ValueError(
+                f"layer {name!r} is used {len(found)} times: its name does not say "
+                "which of the outputs is meant"
+            )
+        if not found:
+            raise ValueError(
+                f"the model has no convolution or linear layer {name!r}: choose from "
+                + ", ".join(layer.name for layer in self.layers)
+            )
+        return found[0]
+
+    def uses(self, name: str) -> int:
+        """Return at how many places the model uses a parameter or buffer."""
+        names = {node for node, own in self.tensors.items() if own == name}
+        return sum(len(node.users) for node in self.nodes if node.name in names)
 
     def run(
         self, state: State, *inputs: Any, around: Mapping[str, Around] | None = None
@@ -147,15 +164,20 @@ class Graph:
         Raises
         ------
         ValueError
-            A parameter is missing from ``state``, or ``around`` names a node that
-            the graph does not have.
+            A parameter is missing from ``state``, the number of inputs is wrong, or
+            ``around`` names a node that the graph does not have.
         """
         unknown = set(around or ()) - {node.name for node in self.nodes}
         if unknown:
             raise ValueError(f"the graph has no nodes {sorted(unknown)}")
-        values = iter(pytree.tree_leaves(inputs))
+        leaves = pytree.tree_leaves(inputs)
+        specs = self._program.graph_signature.input_specs
+        taken = sum(spec.kind is InputKind.USER_INPUT for spec in specs)
+        if len(leaves) != taken:
+            raise ValueError(f"the model takes {taken} inputs, got {len(leaves)}")
+        values = iter(leaves)
         arguments: list[Any] = []
-        for spec in self._program.graph_signature.input_specs:
+        for spec in specs:
             if spec.kind is InputKind.USER_INPUT:
                 arguments.append(next(values))
             elif spec.target in state:
@@ -227,14 +249,27 @@ def operation_name(node: Node) -> str:
     return getattr(target, "__name__", str(target))
 
 
-def argument(node: Node, position: int, default: Any = None) -> Any:
-    """Return an operation's argument by its position, however it was given."""
-    if position < len(node.args):
-        return node.args[position]
-    if isinstance(node.target, torch._ops.OpOverload):
-        name = node.target._schema.arguments[position].name
-        return node.kwargs.get(name, default)
-    return default
+def argument(node: Node, which: int | str, default: Any = None) -> Any:
+    """Return an operation's argument, by its position or its name in the schema."""
+    if not isinstance(node.target, torch._ops.OpOverload):
+        return default
+    names = [argument.name for argument in node.target._schema.arguments]
+    if isinstance(which, int):
+        position, name = which, names[which]
+    elif which in names:
+        position, name = names.index(which), which
+    else:
+        return default  # another overload has it
+    return (
+        node.args[position]
+        if position < len(node.args)
+        else node.kwargs.get(name, default)
+    )
+
+
+def in_train_mode(model: nn.Module) -> bool:
+    """Whether any part of a model is in train mode."""
+    return any(module.training for module in model.modules())
 
 
 def trace(model: nn.Module, *example_inputs: Any) -> Graph:
@@ -269,10 +304,10 @@ def trace(model: nn.Module, *example_inputs: Any) -> Graph:
     >>> [layer.name for layer in graph.layers]
     ['features.0', 'features.4', 'classifier']
     """
-    if model.training:
+    if in_train_mode(model):
         raise TraceError(
-            "the model is in train mode, where dropout and BatchNorm make it no "
-            "function of its parameters: call model.eval() first"
+            "the model (or a part of it) is in train mode, where dropout and "
+            "BatchNorm make it no function of its parameters: call model.eval() first"
         )
     shapes = pytree.tree_map(
         lambda value: (
@@ -291,6 +326,12 @@ def trace(model: nn.Module, *example_inputs: Any) -> Graph:
             "branches out of forward, or express them by torch.where or torch.cond"
         ) from error
     return Graph(program, model)
+
+
+def call(model: nn.Module, state: State, inputs: tuple[Any, ...]) -> Any:
+    """Run a module with the given parameters and buffers in place of its own."""
+    # Tensors that the model ties come under all their names in a state dict.
+    return functional_call(model, dict(state), inputs, tie_weights=False)
 
 
 def in_float64(model: nn.Module) -> nn.Module:

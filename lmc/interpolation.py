@@ -6,10 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional as F
 
-from lmc.graph import State
+from lmc.graph import State, call, in_train_mode
 
 LAMBDAS = tuple(index / 10 for index in range(11))
 """Eleven equidistant points, as in every curve of arXiv 2402.05966."""
@@ -174,15 +173,22 @@ def evaluate(
     Raises
     ------
     ValueError
-        The model is in train mode, or there is no sample.
+        The model is in train mode, the state dict lacks something, or there is no
+        sample.
     """
-    if model.training:
-        raise ValueError("the model is in train mode: call model.eval() first")
+    if in_train_mode(model):
+        raise ValueError(
+            "the model (or a part of it) is in train mode: call model.eval() first"
+        )
+    if missing := [name for name in model.state_dict() if name not in state]:
+        raise ValueError(
+            f"the state dict lacks {missing[:3]}: pass a whole model.state_dict()"
+        )
     loss, right, samples = 0.0, 0, 0
     with torch.no_grad():
         for inputs, targets in batches:
             arguments = inputs if isinstance(inputs, tuple) else (inputs,)
-            logits = functional_call(model, dict(state), arguments).double()
+            logits = call(model, state, arguments).double()
             loss += float(F.cross_entropy(logits, targets, reduction="sum"))
             right += int((logits.argmax(1) == targets).sum())
             samples += len(targets)

@@ -294,7 +294,9 @@ def _record(
             value: Tensor = operation(*args, **kwargs)
             for axis in axes[node]:
                 units = value.movedim(axis, -1)
-                recorded[node, axis] = units.reshape(-1, units.shape[-1]).double()
+                flat = units.reshape(-1, units.shape[-1])
+                # A copy: the model may go on to change the value in place.
+                recorded[node, axis] = flat.to(torch.float64, copy=True)
             return value
 
         return around

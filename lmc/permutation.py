@@ -57,7 +57,9 @@ class Permutation:
             )
         for name, indices in self.indices.items():
             expected = torch.arange(groups[name].size, device=indices.device)
-            if not torch.equal(indices.sort().values, expected):
+            if indices.dtype != torch.int64 or not torch.equal(
+                indices.sort().values, expected
+            ):
                 raise ValueError(
                     f"the indices of group {name!r} are no permutation of "
                     f"0..{groups[name].size - 1}"
@@ -82,6 +84,12 @@ class Permutation:
             },
         )
 
+    @classmethod
+    def cyclic(cls, symmetry: Symmetry, generator: torch.Generator) -> Permutation:
+        """Draw for every group one cycle through all units: none keeps its place."""
+        order = cls.random(symmetry, generator).indices
+        return cls(symmetry, {n: p[p.argsort().roll(1)] for n, p in order.items()})
+
     def invert(self) -> Permutation:
         """Return the permutation that undoes this one."""
         return Permutation(
@@ -89,7 +97,22 @@ class Permutation:
         )
 
     def compose(self, then: Permutation) -> Permutation:
-        """Return the permutation that applies this one first and ``then`` after it."""
+        """Return the permutation that applies this one first and ``then`` after it.
+
+        Raises
+        ------
+        ValueError
+            ``then`` permutes other groups.
+        """
+        sizes = [
+            {name: group.size for name, group in p.symmetry.groups.items()}
+            for p in (self, then)
+        ]
+        if sizes[0] != sizes[1]:
+            raise ValueError(
+                "permutations of different groups have no product: both must be of "
+                "one architecture"
+            )
         return Permutation(
             self.symmetry,
             {

@@ -125,18 +125,29 @@ class Renormalization:
         Raises
         ------
         ValueError
-            A layer without bias would have to carry a shift.
+            A layer without bias would have to carry a shift, or the model uses a
+            layer's weight or bias at another place too.
         """
         fused = dict(state)
+
+        def put(name: str, value: Tensor) -> None:
+            if (places := self.graph.uses(name)) > 1:
+                raise ValueError(
+                    f"{name} is used at {places} places: scaling it for one would "
+                    "change the other; use Renormalization.run"
+                )
+            for alias in self.graph.aliases[name]:
+                fused[alias] = value.to(state[name].dtype)
+
         for name, scale in self.scale.items():
             layer, shift = self.graph.layer(name), self.shift[name]
             weight = state[layer.weight]
             factors = scale.view(-1, *[1] * (weight.ndim - 1)).to(weight.device)
-            fused[layer.weight] = (weight.double() * factors).to(weight.dtype)
+            put(layer.weight, weight.double() * factors)
             if layer.bias is not None:
                 bias = state[layer.bias]
                 moved = bias.double() * scale.to(bias.device) + shift.to(bias.device)
-                fused[layer.bias] = moved.to(bias.dtype)
+                put(layer.bias, moved)
             elif bool(shift.any()):
                 raise ValueError(
                     f"layer {name!r} has no bias that could carry the shift: use "
@@ -195,7 +206,17 @@ def statistics(
 def interpolated_statistics(
     a: Mapping[str, Statistics], b: Mapping[str, Statistics], lam: float
 ) -> dict[str, Statistics]:
-    """Return the goal at a point on the line: means and *deviations* interpolated."""
+    """Return the goal at a point on the line: means and *deviations* interpolated.
+
+    Raises
+    ------
+    ValueError
+        The two networks' statistics are not of the same layers.
+    """
+    if different := sorted(set(a) ^ set(b)):
+        raise ValueError(
+            f"statistics of different layers: {different} in one of the networks only"
+        )
     return {
         name: Statistics(
             (1 - lam) * a[name].mean + lam * b[name].mean,
@@ -311,12 +332,13 @@ def reset(graph: Graph, state: State, batches: Iterable[Any]) -> dict[str, Tenso
             "the model has no BatchNorm whose statistics could be reset: "
             "use repair or rescale"
         )
-    moments = {norm.node: _Moments() for norm in graph.batch_norms}
+    # By buffer, not by operation: a BatchNorm used twice has one running mean.
+    moments = {norm.mean: _Moments() for norm in graph.batch_norms}
 
     def around(norm: BatchNorm) -> Around:
         def in_train_mode(operation: Any, *args: Any, **kwargs: Any) -> Tensor:
             values, weight, bias = args[:3]
-            moments[norm.node].add(values, channel_axis=1)
+            moments[norm.mean].add(values, channel_axis=1)
             return F.batch_norm(
                 values, None, None, weight, bias, training=True, eps=args[7]
             )
@@ -328,9 +350,13 @@ def reset(graph: Graph, state: State, batches: Iterable[Any]) -> dict[str, Tenso
     )
     new = dict(state)
     for norm in graph.batch_norms:
-        average = moments[norm.node].average()
-        new[norm.mean] = average.mean.to(state[norm.mean])
-        new[norm.variance] = average.variance.to(state[norm.variance])
+        average = moments[norm.mean].average()
+        for name, value in (
+            (norm.mean, average.mean),
+            (norm.variance, average.variance),
+        ):
+            for alias in graph.aliases[name]:
+                new[alias] = value.to(state[name])
     return new
 
 

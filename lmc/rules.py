@@ -211,11 +211,13 @@ def _pooling(node: Node, shapes: Shapes) -> Axes:
 def _reduction(node: Node, shapes: Shapes) -> Axes:
     # Symmetric in what it reduces: those axes stay as free as they were.
     features = shapes[argument(node, 0)]
-    reduced = argument(node, 1) or range(len(features))
+    reduced = argument(node, "dim")
+    if reduced is None or reduced == []:
+        reduced = range(len(features))
     if isinstance(reduced, int):
         reduced = [reduced]
     gone = {dim % len(features) for dim in reduced}
-    keep = bool(argument(node, 2, False))
+    keep = bool(argument(node, "keepdim", False))
     return [
         () if index in gone else factors
         for index, factors in enumerate(features)

@@ -8,11 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
 from lmc.axes import Axis, Factor, axis, pin, resolve, size_of
-from lmc.graph import Graph, State, in_float64, operation_name, trace
+from lmc.graph import Graph, State, call, in_float64, operation_name, trace
 from lmc.permutation import Permutation
 from lmc.rules import POINTWISE, Shapes, apply_rule, sizes
 
@@ -237,7 +236,7 @@ def certify(
     *inputs
         Real or random inputs.
     permutation
-        The permutation to check; by default a random one.
+        The permutation to check; by default a random one that moves every unit.
     generator
         Source of the random permutation; by default a new one with seed 0.
 
@@ -252,7 +251,7 @@ def certify(
     """
     if permutation is None:
         generator = generator or torch.Generator().manual_seed(0)
-        permutation = Permutation.random(symmetry, generator)
+        permutation = Permutation.cyclic(symmetry, generator)
     double = in_float64(model).cpu()
     doubled, arguments = pytree.tree_map(
         lambda value: (
@@ -263,8 +262,8 @@ def certify(
         (dict(state), inputs),
     )
     with torch.no_grad():
-        before = _outputs(functional_call(double, doubled, arguments))
-        after = _outputs(functional_call(double, permutation.apply(doubled), arguments))
+        before = _outputs(call(double, doubled, arguments))
+        after = _outputs(call(double, permutation.apply(doubled), arguments))
     scale = max(float(before.abs().max()), torch.finfo(torch.float64).tiny)
     difference = float((after - before).abs().max()) / scale
     if not difference <= TOLERANCE:  # also when it is nan
@@ -291,7 +290,8 @@ def _propagate(graph: Graph, state: State) -> tuple[Shapes, dict[str, list[Axis]
             source = graph.tensors.get(node.name)
             if source in tensors:
                 shapes[node] = tensors[source]
-                used.update(graph.aliases[source])
+                if node.users:
+                    used.update(graph.aliases[source])
             elif isinstance(node.meta.get("val"), Tensor):
                 why = f"position in the model's input {node.name}"
                 shapes[node] = [axis(s, why) for s in sizes(node.meta["val"])]

@@ -1,0 +1,1 @@
+"""Unit tests of lmc: each compares with arithmetic that does not use lmc."""

@@ -1,0 +1,122 @@
+"""The networks of the papers: parameter counts by hand, norms against numpy."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lmc.models import MLP, VGG, ResNet
+from lmc.models.norm import ChannelLayerNorm
+from lmc.tests.networks import normal, randomized
+
+VGG16 = (64, 64, "M", 128, 128, "M", *[256] * 3, "M", *[512] * 3, "M", *[512] * 3, "M")
+
+
+def count(model: nn.Module) -> int:
+    """Number of trainable values."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def test_resnet20_has_its_published_size():
+    """ResNet20 for CIFAR-10 has 272,474 parameters with its classifier."""
+    assert count(ResNet((16, 32, 64), (3, 3, 3), in_channels=3, norm="bn")) == 272_474
+
+
+def test_vgg16_has_the_size_derived_by_hand():
+    """VGG16's 13 convolutions (14,714,688 values) and 512 x 10 + 10 classifier."""
+    widths = [3, 64, 64, 128, 128, 256, 256, 256, *[512] * 6]
+    convolutions = sum(9 * c * after + after for c, after in pairwise(widths))
+    assert convolutions == 14_714_688
+    assert count(VGG(VGG16, in_channels=3)) == convolutions + 5_130 == 14_719_818
+
+
+@pytest.mark.parametrize(("norm", "added"), [("bn", 2 * 4_224), ("ln", 2 * 4_224)])
+def test_norms_of_vgg16_add_scale_and_shift(norm, added):
+    """Both norms add two values for each of VGG16's 4,224 channels."""
+    assert count(VGG(VGG16, in_channels=3, norm=norm)) == 14_719_818 + added
+
+
+def test_mlp_has_the_size_derived_by_hand():
+    """784-120-84-10: 94,200 + 10,164 + 850 values."""
+    assert count(MLP((784, 120, 84, 10))) == 105_214
+    assert count(MLP((784, 120, 84, 10), bias=False)) == 105_214 - 120 - 84 - 10
+
+
+@pytest.mark.parametrize("model", [VGG, ResNet])
+def test_networks_without_bias_have_none(model):
+    """bias=False reaches every convolution and the classifier."""
+    assert not [name for name in model(bias=False).state_dict() if "bias" in name]
+
+
+def test_batch_norm_replaces_the_biases_of_a_resnet():
+    """A ResNet's convolutions have no bias before BatchNorm, but its classifier has."""
+    names = ResNet(norm="bn").state_dict()
+    assert "classifier.bias" in names and "stem.bias" not in names
+    assert not [name for name in names if "conv" in name and "bias" in name]
+
+
+def test_block_convolutions_are_those_inside_the_blocks():
+    """Not the stem, the shortcuts or the classifier."""
+    model = ResNet((4, 8), (1, 1))
+    convolutions = {
+        name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)
+    }
+    assert set(model.block_convolutions()) == convolutions - {
+        "stem",
+        "blocks.1.shortcut.0",
+    }
+
+
+@pytest.mark.parametrize(
+    "model",
+    [MLP((64, 5, 3)), VGG((4, "M", 6), 3), ResNet((4, 8), (1, 1), 3, norm="ln")],
+)
+def test_images_become_logits(model):
+    """N x 1 x 8 x 8 images give N x classes logits."""
+    assert model.eval()(torch.zeros(2, 1, 8, 8)).shape == (2, 3)
+
+
+def test_mlp_has_no_nonlinearity_behind_the_logits():
+    """Logits are W relu(V x + b) + c and may be negative."""
+    model = randomized(MLP((4, 5, 3))).double()
+    v, b, w, c = (value.numpy() for value in model.state_dict().values())
+    x = normal(6, 4)
+    logits = np.maximum(x.numpy() @ v.T + b, 0) @ w.T + c
+    assert (logits < 0).any()
+    np.testing.assert_allclose(model(x).detach().numpy(), logits, rtol=1e-12)
+
+
+def test_channel_layer_norm_is_over_channels_at_each_pixel():
+    """Mean and biased variance are those of one pixel's channels, eps 1e-5."""
+    layer = randomized(ChannelLayerNorm(3)).double()
+    x = normal(2, 3, 4, 5)
+    expected = np.empty(x.shape)
+    for n, h, w in np.ndindex(2, 4, 5):
+        pixel = x[n, :, h, w].numpy()
+        unit = (pixel - pixel.mean()) / np.sqrt(pixel.var() + 1e-5)
+        expected[n, :, h, w] = (
+            layer.weight.detach().numpy() * unit + layer.bias.detach().numpy()
+        )
+    np.testing.assert_allclose(layer(x).detach().numpy(), expected, rtol=1e-10)
+
+
+def test_unknown_norm_is_refused():
+    """The error names the choices."""
+    with pytest.raises(
+        ValueError, match=r"unknown norm 'gn': choose None, 'bn' or 'ln'"
+    ):
+        VGG((4,), norm="gn")
+
+
+def test_resnet_needs_a_block_count_for_each_width():
+    """Two widths and three block counts name different stages."""
+    with pytest.raises(ValueError, match=r"same stages, got 2 widths and 3 block"):
+        ResNet((4, 8), (1, 1, 1))
+
+
+def test_mlp_needs_an_input_and_an_output():
+    """A single width is no network."""
+    with pytest.raises(ValueError, match=r"input and the output width, got \(64,\)"):
+        MLP((64,))
