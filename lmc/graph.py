@@ -330,8 +330,15 @@ def trace(model: nn.Module, *example_inputs: Any) -> Graph:
 
 def call(model: nn.Module, state: State, inputs: tuple[Any, ...]) -> Any:
     """Run a module with the given parameters and buffers in place of its own."""
-    # Tensors that the model ties come under all their names in a state dict.
-    return functional_call(model, dict(state), inputs, tie_weights=False)
+    # Each place of each module once: tied tensors come under all their names in a
+    # state dict, and functional_call would not restore a module with two names.
+    places = [
+        f"{path}.{name}".removeprefix(".")
+        for path, module in model.named_modules()
+        for name in (*module._parameters, *module._buffers)
+    ]
+    own = {name: state[name] for name in places if name in state}
+    return functional_call(model, own, inputs, tie_weights=False)
 
 
 def in_float64(model: nn.Module) -> nn.Module:

@@ -88,7 +88,7 @@ class Permutation:
     def cyclic(cls, symmetry: Symmetry, generator: torch.Generator) -> Permutation:
         """Draw for every group one cycle through all units: none keeps its place."""
         order = cls.random(symmetry, generator).indices
-        return cls(symmetry, {n: p[p.argsort().roll(1)] for n, p in order.items()})
+        return cls(symmetry, {n: p.roll(1)[p.argsort()] for n, p in order.items()})
 
     def invert(self) -> Permutation:
         """Return the permutation that undoes this one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -205,14 +205,22 @@ def discover(model: nn.Module, *example_inputs: Any) -> Symmetry:
         ),
         example_inputs,
     )
-    worst = max(
-        certify(
-            symmetry, model, state, *inputs, generator=generator
-        ).relative_difference
+    trials = [
+        (state, inputs, Permutation.cyclic(symmetry, generator))
         for state in (model.state_dict(), noisy)
         for inputs in (example_inputs, random_inputs)
+    ]
+    trials += [
+        (noisy, random_inputs, permutation)
+        for permutation in _telling_apart(symmetry, generator)
+    ]
+    worst = max(
+        certify(
+            symmetry, model, state, *inputs, permutation=permutation
+        ).relative_difference
+        for state, inputs, permutation in trials
     )
-    return replace(symmetry, certificate=Certificate(worst, permutations=4))
+    return replace(symmetry, certificate=Certificate(worst, len(trials)))
 
 
 def certify(
@@ -274,6 +282,26 @@ def certify(
             "report the model with its torch version"
         )
     return Certificate(difference, permutations=1)
+
+
+def _telling_apart(
+    symmetry: Symmetry, generator: torch.Generator
+) -> Iterator[Permutation]:
+    """Draw permutations that each move some groups only.
+
+    Of any two groups, one moves without the other in one of them: two groups of two
+    units that should be one would otherwise always move alike.
+    """
+    still = Permutation.identity(symmetry).indices
+    for bit in range(len(still).bit_length()):
+        moving = Permutation.cyclic(symmetry, generator).indices
+        yield Permutation(
+            symmetry,
+            {
+                name: (moving if number >> bit & 1 else still)[name]
+                for number, name in enumerate(still, start=1)
+            },
+        )
 
 
 def _propagate(graph: Graph, state: State) -> tuple[Shapes, dict[str, list[Axis]]]:

@@ -195,6 +195,26 @@ def test_evaluation_of_tied_weights():
     assert found.loss == pytest.approx(loss, rel=1e-6)
 
 
+def test_evaluation_leaves_a_module_with_two_names_alone():
+    """Its tensors are put in place twice, and must be taken out again."""
+
+    class TwoNames(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = nn.Linear(4, 4)
+            self.again = self.first
+
+        def forward(self, x):
+            return self.again(self.first(x))
+
+    model, other, data = randomized(TwoNames()), randomized(TwoNames(), 9), batches(5)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    found = evaluate(model, other.state_dict(), data)
+    loss, _ = by_hand(other(data[0][0]).detach().double().numpy(), data[0][1].numpy())
+    assert found.loss == pytest.approx(loss, rel=1e-6)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
 def test_evaluation_refuses_train_mode():
     """BatchNorm would use the batch, and dropout drop units."""
     model = VGG((4,), norm="bn")
