@@ -69,21 +69,24 @@ def _whole(steps: float, toward: Any) -> int:
 
 
 def interval(result: Result) -> dict[str, Any] | None:
-    """Lay out the estimate with its interval, beside zero and the claim's margin."""
-    if result.estimate is None:
+    """Lay out the estimate with its interval, beside zero and the claim's margin.
+
+    An end without a value is open: its arrow points to the frame's edge.
+    """
+    low, high = result.low, result.high
+    if result.estimate is None or (low is None and high is None):
         return None
     margins = set()
     if result.margin is not None:
         both = result.rule == "equivalence"
         margins = {result.margin, -result.margin} if both else {result.margin}
-    low = result.estimate if result.low is None else result.low
-    high = result.estimate if result.high is None else result.high
-    x = axis([low, high, result.estimate, *margins], INSET, WIDTH - INSET)
+    inside = [v for v in (low, high, result.estimate, *margins) if v is not None]
+    x = axis(inside, INSET, WIDTH - INSET)
     return {
         "x": x,
-        "low": x(low),
-        "high": x(high),
-        "open": (result.low is None, result.high is None),
+        "low": x.start if low is None else x(low),
+        "high": x.stop if high is None else x(high),
+        "open": (low is None, high is None),
         "estimate": x(result.estimate),
         "margins": [(x(m), number(m)) for m in sorted(margins)],
         "zero": x(0) if x.low < 0 < x.high else None,

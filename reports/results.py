@@ -44,7 +44,7 @@ STATUSES = {
         # A claim declared refuted that holds after all: its strict xfail fails.
         Status(
             "undeclared",
-            "supported, though declared refuted",
+            "supported, unexpected",
             "UNDECLARED",
             "supported though declared refuted",
             "⚑",

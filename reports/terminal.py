@@ -7,7 +7,7 @@ from itertools import groupby
 from reports.results import STATUSES, Result, cited, counts
 
 VERDICT = max(len(status.short) for status in STATUSES.values()) + 1
-PAPER = 6  # room that the paper's column keeps: one value
+PAPER = 16  # room that the paper's column asks for: a value with its spread
 
 
 def lines(results: Sequence[Result], width: int = 80) -> list[tuple[str, str, str]]:
@@ -27,38 +27,33 @@ def lines(results: Sequence[Result], width: int = 80) -> list[tuple[str, str, st
 
     Notes
     -----
-    When room is short the paper's column gives way first, then the claim's name,
-    whose setting is kept; the measured value is never cut.
+    Where a claim's name has no room beside its setting it stands above its settings.
+    Only the paper's column and the text of an error are ever cut short.
     """
-    ordered = sorted(results, key=lambda result: result.topic)  # stable within topics
-    names = [f"{result.claim} [{result.where}]" for result in ordered]
-    found = [_found(result) for result in ordered]
     room = max(width, 80) - 1 - VERDICT
-    # An error's text may be long: it takes the place of the paper's value too.
-    measured = max(
-        (len(text) for text, r in zip(found, ordered, strict=True) if not r.error),
-        default=0,
-    )
+    fine = [result for result in results if not result.error]
+    measured = max((len(result.measured) for result in fine), default=0)
     measured = max(measured, len("measured"))
-    least = max((len(r.where) + 10 for r in ordered), default=0)
-    name = min(
-        max(map(len, names), default=0),
-        max(room - measured - 4 - PAPER, least),
-        room - measured - 2,
-    )
+    whole = max((len(f"{r.claim} [{r.where}]") for r in results), default=0)
+    wide = whole + measured + PAPER + 4 <= room
+    # Stable sorts: topics in alphabetical order, claims as they come.
+    ordered = sorted(results, key=lambda r: r.topic)
+    first = {r.id: place for place, r in reversed(list(enumerate(ordered)))}
+    ordered.sort(key=lambda r: first[r.id])
+    name = whole if wide else max((len(r.where) + 2 for r in results), default=0)
+    name = max(name, len("setting"))
     paper = room - name - measured - 4
-    head = f"{'claim':{name}}  {'measured':{measured}}  paper"
+    head = f"{'claim' if wide else 'setting':{name}}  {'measured':{measured}}  paper"
     rows = [("", "verdict".ljust(VERDICT), head)]
-    for topic, group in groupby(zip(ordered, found, strict=True), lambda x: x[0].topic):
-        rows.append(("", topic, ""))
-        for result, text in group:
-            cell = f"{_short(result, name):{name}}  "
-            if result.error:
-                cell += shorten(text, room - name - 2)
-            else:
-                cell += f"{text:{measured}}  {shorten(_paper(result), paper)}"
-            status = result.status
-            rows.append((status.colour, status.short.ljust(VERDICT), cell.rstrip()))
+    for title, group in groupby(ordered, lambda r: r.topic if wide else r.id):
+        rows.append(("", title, ""))
+        for r in group:
+            label = f"{r.claim} [{r.where}]" if wide else f"[{r.where}]"
+            found = f"{r.measured:{measured}}  {shorten(_paper(r), paper)}"
+            if r.error:  # it takes the place of the paper's value too
+                found = shorten(" ".join(r.error.split()), room - name - 2)
+            rest = f"{label:{name}}  {found}".rstrip()
+            rows.append((r.status.colour, r.status.short.ljust(VERDICT), rest))
     return rows
 
 
@@ -78,24 +73,13 @@ def shorten(text: str, width: int) -> str:
     >>> shorten("VGG16/CIFAR-10", 8), shorten("VGG16", 8)
     ('VGG16/C…', 'VGG16')
     """
-    return text if len(text) <= width else (text[: max(width - 1, 0)].rstrip() + "…")[: max(width, 0)]
-
-
-def _short(result: Result, width: int) -> str:
-    where = f" [{result.where}]"
-    room = max(width - len(where), 3)
-    if len(claim := result.claim) > room:  # both ends tell claims of a topic apart
-        claim = claim[: room // 2] + "…" + claim[len(claim) - (room - 1) // 2 :]
-    return shorten(claim + where, width)
-
-
-def _found(result: Result) -> str:
-    if result.error:
-        return " ".join(result.error.split())
-    return result.measured
+    if len(text) <= width:
+        return text
+    return text[: width - 1].rstrip() + "…" if width > 1 else ""
 
 
 def _paper(result: Result) -> str:
     return "; ".join(
-        f"{cited(entry)} {entry.get('label', '')}".strip() for entry in result.paper[:3]
+        f"{cited(entry).replace(' ', '')} {entry.get('label', '')}".strip()
+        for entry in result.paper[:3]
     )
