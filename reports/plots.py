@@ -37,7 +37,7 @@ class Axis:
 
 
 def axis(values: Iterable[float], start: float, stop: float, most: int = 5) -> Axis:
-    """Make an axis from `start` to `stop` that holds all values, at most `most` + 1 ticks.
+    """Make an axis from `start` to `stop` for all values, with few round ticks.
 
     Examples
     --------

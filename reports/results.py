@@ -37,9 +37,7 @@ STATUSES = {
             "cyan",
         ),
         Status("refuted", "refuted", "REFUTED", "refuted", "✗", "red"),
-        Status(
-            "inconclusive", "inconclusive", "inconclusive", "inconclusive", "?", "yellow"
-        ),
+        Status("inconclusive", *["inconclusive"] * 3, "?", "yellow"),
         Status("error", "error", "ERROR", "errors", "!", "red"),
         # A claim declared refuted that holds after all: its strict xfail fails.
         Status(
@@ -98,7 +96,7 @@ class Result:
     error: str = ""
 
     @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> "Result":
+    def from_json(cls, record: Mapping[str, Any]) -> Result:
         """Check a decoded record and make it a result.
 
         Parameters
@@ -174,8 +172,8 @@ class Result:
         ends = [end for end in (self.low, self.high) if end is not None]
         width = 2 * max((abs(end - self.estimate) for end in ends), default=0.0)
         places = max(0, 1 - math.floor(math.log10(width))) if width else None
-        # Differences carry their sign; a proportion or a deviation has none to show.
-        differs = self.rule in ("superiority", "non-inferiority", "equivalence")
+        # Differences of points carry their sign; a share or a deviation shows none.
+        differs = self.unit == "points"
         text = ("+" if differs and self.estimate > 0 else "") + number(
             self.estimate, places
         )

@@ -7,24 +7,46 @@ from typing import Any
 from reports.results import Result
 
 CLAIMS = (
-    ("renormalization/rescale-at-least-repair", "superiority",
-     "At the WM midpoint of plain VGG, RESCALE is at least as good as REPAIR."),
-    ("renormalization/rescale-average-suffices", "non-inferiority",
-     "One average target deviation per layer recovers most of RESCALE's gain."),
-    ("renormalization/reshift-ruins", "equivalence",
-     "Correcting means alone does not help: RESHIFT ends at chance."),
-    ("matching/plain-nets-stay-broken", "superiority",
-     "WM leaves plain VGG and ResNet midpoints far below the endpoints."),
-    ("matching/barrier-at-midpoint", "proportion",
-     "The largest barrier over 11 lambdas is at 0.5."),
-    ("biases/removing-biases", "superiority",
-     "Removing biases and fine-tuning lowers the accuracy barrier after matching."),
-)  # fmt: skip
+    (
+        "renormalization/rescale-at-least-repair",
+        "superiority",
+        "At the WM midpoint of plain VGG, RESCALE is at least as good as REPAIR.",
+    ),
+    (
+        "renormalization/rescale-average-suffices",
+        "non-inferiority",
+        "One average target deviation per layer recovers most of RESCALE's gain.",
+    ),
+    (
+        "renormalization/reshift-ruins",
+        "equivalence",
+        "Correcting means alone does not help: RESHIFT ends at chance.",
+    ),
+    (
+        "matching/plain-nets-stay-broken",
+        "superiority",
+        "WM leaves plain VGG and ResNet midpoints far below the endpoints.",
+    ),
+    (
+        "matching/barrier-at-midpoint",
+        "proportion",
+        "The largest barrier over 11 lambdas is at 0.5.",
+    ),
+    (
+        "biases/removing-biases",
+        "superiority",
+        "Removing biases and fine-tuning lowers the accuracy barrier after matching.",
+    ),
+)
 SETTINGS = ("mlp", "plain-vgg", "nobias-vgg", "bn-vgg", "plain-resnet")
 PAPER = [
     {"label": "VGG16/CIFAR-10, WM + REPAIR", "value": 75.1, "spread": 4.09},
     {"label": "VGG16/CIFAR-10, WM + RESCALE", "value": 84.32, "spread": 0.77},
-    {"label": "VGG11/CIFAR-100 (Table 5), AM + RESCALE", "value": 45.33, "spread": None},
+    {
+        "label": "VGG11/CIFAR-100 (Table 5), AM + RESCALE",
+        "value": 45.33,
+        "spread": None,
+    },
 ]
 
 
@@ -48,7 +70,10 @@ def made(**changes: Any) -> Result:
     lambdas = [k / 10 for k in range(11)]
     lines = {
         name: [
-            [97 - drop * math.sin(math.pi * at) ** 2 + wave(k + at, 1.5) for at in lambdas]
+            [
+                97 - drop * math.sin(math.pi * at) ** 2 + wave(k + at, 1.5)
+                for at in lambdas
+            ]
             for k in range(8)
         ]
         for name, drop in (("WM", 84), ("REPAIR", 17), ("RESCALE", 14))
@@ -85,7 +110,11 @@ def made(**changes: Any) -> Result:
         },
         "paper": PAPER,
         "fixtures": [
-            {"name": "plain-vgg", "key": "0123456789abcdef" * 4, "seeds": list(range(16))}
+            {
+                "name": "plain-vgg",
+                "key": "0123456789abcdef" * 4,
+                "seeds": list(range(16)),
+            }
         ],
         "device": "cpu",
         "versions": {"python": "3.11.7", "torch": "2.12.1"},
@@ -115,8 +144,14 @@ def session() -> list[Result]:
             if c % 2:
                 changes["curves"] = None
             if rule == "proportion":
-                changes |= {"estimate": 0.91, "low": 0.74, "high": None, "unit": "",
-                            "margin": 0.8, "paper": []}  # fmt: skip
+                changes |= {
+                    "estimate": 0.91,
+                    "low": 0.74,
+                    "high": None,
+                    "unit": "",
+                    "margin": 0.8,
+                    "paper": [],
+                }
             results.append(made(**changes | STATES.get(k + 10 * c, {})))
     return results
 
@@ -132,12 +167,33 @@ STATES: dict[int, dict[str, Any]] = {
         "outcome": "xfailed",
     },
     21: {"verdict": "refuted", "p": 0.99, "p_holm": 1.0, "outcome": "failed"},
-    37: {**NOTHING, "verdict": "error", "pairs": [], "curves": None, "outcome": "failed",
-         "error": "Diverged: recipe bn-vgg, seed 7, step 312: the loss is not finite.\n"
-         "Lower the learning rate, or clip the gradient's norm."},
-    42: {"verdict": "supported", "expected": "refuted", "reason": "too narrow",
-         "outcome": "failed"},
-    55: {"kind": "invariant", "rule": "exact", "estimate": 2.3e-15, "low": None,
-         "high": None, "p": None, "p_holm": None, "margin": 1e-12, "alpha": None,
-         "paper": [], "curves": None, "unit": ""},
-}  # fmt: skip
+    37: {
+        **NOTHING,
+        "verdict": "error",
+        "pairs": [],
+        "curves": None,
+        "outcome": "failed",
+        "error": "Diverged: recipe bn-vgg, seed 7, step 312: the loss is not finite.\n"
+        "Lower the learning rate, or clip the gradient's norm.",
+    },
+    42: {
+        "verdict": "supported",
+        "expected": "refuted",
+        "reason": "too narrow",
+        "outcome": "failed",
+    },
+    55: {
+        "kind": "invariant",
+        "rule": "exact",
+        "estimate": 2.3e-15,
+        "low": None,
+        "high": None,
+        "p": None,
+        "p_holm": None,
+        "margin": 1e-12,
+        "alpha": None,
+        "paper": [],
+        "curves": None,
+        "unit": "",
+    },
+}
