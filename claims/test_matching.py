@@ -17,10 +17,8 @@ PLAIN_NETS_STAY_BROKEN = Claim(
     settings=("plain-vgg", "plain-resnet"),
     variants=METHODS,
     paper=(
-        PaperValue("VGG16/CIFAR-10, WM barrier", 79.19, None, "plain-vgg", "weights"),
-        PaperValue(
-            "VGG16/CIFAR-10, AM barrier", 46.49, None, "plain-vgg", "activations"
-        ),
+        PaperValue("VGG16, WM barrier", 79.19, None, "plain-vgg", "weights"),
+        PaperValue("VGG16, AM barrier", 46.49, None, "plain-vgg", "activations"),
         PaperValue(
             "plain ResNet20, WM midpoint", 62.31, 5.43, "plain-resnet", "weights"
         ),

@@ -7,10 +7,12 @@ from claims.claim import BROKEN, Claim, PaperValue
 from claims.decisions import equivalence, noninferiority, superiority
 
 PLAIN_VGG = (
-    PaperValue("VGG16/CIFAR-10, WM + REPAIR", 75.1, 4.09, "plain-vgg", "weights"),
-    PaperValue("VGG16/CIFAR-10, WM + RESCALE", 84.32, 0.77, "plain-vgg", "weights"),
-    PaperValue("VGG16/CIFAR-10, AM + REPAIR", 43.71, 3.36, "plain-vgg", "activations"),
-    PaperValue("VGG16/CIFAR-10, AM + RESCALE", 83.72, 2.03, "plain-vgg", "activations"),
+    PaperValue("VGG16, RESCALE - REPAIR", 9.22, None, "plain-vgg", "weights"),
+    PaperValue("VGG16, RESCALE - REPAIR", 40.01, None, "plain-vgg", "activations"),
+    PaperValue("VGG16, WM + REPAIR", 75.1, 4.09, "plain-vgg", "weights"),
+    PaperValue("VGG16, WM + RESCALE", 84.32, 0.77, "plain-vgg", "weights"),
+    PaperValue("VGG16, AM + REPAIR", 43.71, 3.36, "plain-vgg", "activations"),
+    PaperValue("VGG16, AM + RESCALE", 83.72, 2.03, "plain-vgg", "activations"),
 )
 
 RESCALE_AT_LEAST_REPAIR = Claim(
@@ -55,6 +57,8 @@ RESCALE_COMPARABLE_ON_RESNETS = Claim(
     settings=("plain-resnet",),
     variants=METHODS,
     paper=(
+        PaperValue("RESCALE - REPAIR", -2.93, None, "plain-resnet", "weights"),
+        PaperValue("RESCALE - REPAIR", -0.21, None, "plain-resnet", "activations"),
         PaperValue(
             "plain ResNet20, WM + REPAIR", 71.32, 3.33, "plain-resnet", "weights"
         ),
@@ -108,14 +112,14 @@ RESCALE_AVERAGE_SUFFICES = Claim(
     variants=METHODS,
     paper=(
         PaperValue(
-            "VGG16/CIFAR-10, WM + RESCALE (average)",
+            "VGG16, WM + RESCALE (average)",
             78.18,
             0.88,
             "plain-vgg",
             "weights",
         ),
         PaperValue(
-            "VGG16/CIFAR-10, AM + RESCALE (average)",
+            "VGG16, AM + RESCALE (average)",
             75.97,
             2.78,
             "plain-vgg",
@@ -151,7 +155,7 @@ def test_rescale_average_suffices(trial):
 
 
 RESHIFT_PAPER = (
-    PaperValue("VGG16/CIFAR-10, WM + RESHIFT", 10.0, None, "plain-vgg", "weights"),
+    PaperValue("VGG16, WM + RESHIFT", 10.0, None, "plain-vgg", "weights"),
     PaperValue("plain ResNet20, RESHIFT", 10.14, 0.25, "plain-resnet"),
 )
 
@@ -209,14 +213,14 @@ NEEDS_MATCHING = Claim(
     variants=("repair", "rescale"),
     paper=(
         PaperValue(
-            "VGG16/CIFAR-10, REPAIR without matching",
+            "VGG16, REPAIR without matching",
             10.01,
             None,
             "plain-vgg",
             "repair",
         ),
         PaperValue(
-            "VGG16/CIFAR-10, RESCALE without matching",
+            "VGG16, RESCALE without matching",
             12.87,
             None,
             "plain-vgg",
