@@ -28,6 +28,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special, stats
 
+from claims.page_trend import page_test, page_variance, steepest
+
 POWER = 0.8
 """The chance of being declared supported that defines `Decision.detectable`."""
 
@@ -368,15 +370,15 @@ def trend(
     towards_claim = (statistic - centre) * (1 if direction == "increasing" else -1)
     # A row's null distribution depends on its ties alone, not on its order.
     patterns = tuple(sorted(map(tuple, np.sort(ranks, axis=1).tolist())))
-    p, critical = _page_test(patterns, towards_claim, alpha)
+    p, critical = page_test(patterns, towards_claim, alpha)
 
     full = n * k * (k * k - 1) / 6  # 2 L - centre where every row is in perfect order
     estimate, reach = (statistic - centre) / full, critical / full
     low, high = max(estimate - reach, -1.0), min(estimate + reach, 1.0)
-    spread = sqrt(_page_variance(patterns)) / full
+    spread = sqrt(page_variance(patterns)) / full
     needed = reach + float(special.ndtri(POWER)) * spread
     # No table with these ties is more orderly than the sorted one.
-    attainable = _steepest(patterns) - centre > critical
+    attainable = steepest(patterns) - centre > critical
     bound = {"floor": 0.0} if direction == "increasing" else {"ceiling": 0.0}
     return Decision(
         rule="trend",
@@ -685,76 +687,6 @@ def _clopper_pearson_low(successes: int, n: int, alpha: float) -> float:
     if successes == 0:
         return 0.0
     return float(special.betaincinv(successes, n - successes + 1, alpha))
-
-
-Patterns = tuple[tuple[int, ...], ...]
-"""Doubled ranks of each row of a trend, sorted: what is known of it without order."""
-
-
-def _page_test(patterns: Patterns, towards: int, alpha: float) -> tuple[float, int]:
-    """Null probability of `towards` or more, and the largest score not significant.
-
-    Scores are twice Page's L less its null mean, positive on the claim's side.
-    """
-    if len(patterns) > 100 or len(patterns[0]) > 12:
-        deviation = sqrt(_page_variance(patterns))
-        if deviation == 0:
-            return 1.0, 0
-        p = float(special.ndtr(-towards / deviation))
-        return p, int(-special.ndtri(alpha) * deviation)
-    tail = _page_tail(patterns)
-    lowest = -(len(tail) // 2)  # the null distribution is symmetric about 0
-    return (
-        float(tail[towards - lowest]),
-        int(np.flatnonzero(tail >= alpha)[-1]) + lowest,
-    )
-
-
-@lru_cache
-def _page_tail(patterns: Patterns) -> Floats:
-    """P(score >= s) for all scores s from the lowest to the highest, under the null."""
-    total = np.ones(1)
-    for pattern in patterns:
-        total = np.convolve(total, _row_distribution(pattern))
-    tail: Floats = np.minimum(np.cumsum(total[::-1])[::-1], 1.0)
-    return tail
-
-
-@lru_cache
-def _row_distribution(pattern: tuple[int, ...]) -> Floats:
-    """Distribution of sum_j j * rank_j, ranks doubled, over all orders of one row.
-
-    From the lowest to the highest value. Levels are filled one after the other; a set
-    of used ranks is a bit mask, and its row counts the orders by their sum so far.
-    """
-    k = len(pattern)
-    highest = sum(level * rank for level, rank in enumerate(pattern, 1))
-    lowest = sum(level * rank for level, rank in enumerate(pattern[::-1], 1))
-    counts = np.zeros((2**k, highest + 1))
-    counts[0, 0] = 1
-    for used in range(2**k):
-        level = used.bit_count() + 1
-        for i, rank in enumerate(pattern):
-            if not used >> i & 1:
-                step = level * rank
-                counts[used | 1 << i, step:] += counts[used, :-step]
-    orders: Floats = counts[-1, lowest:]
-    orders /= orders.sum()
-    return orders
-
-
-def _page_variance(patterns: Patterns) -> float:
-    """Null variance of twice Page's L: permutation variance, summed over rows."""
-    ranks = np.array(patterns, dtype=float)
-    k = ranks.shape[1]
-    within = ((ranks - (k + 1)) ** 2).sum()
-    return float(within * (k * (k * k - 1) / 12) / (k - 1))
-
-
-def _steepest(patterns: Patterns) -> int:
-    """Twice Page's L of the table with every row in perfect order."""
-    ranks = np.array(patterns)
-    return int((ranks * np.arange(1, ranks.shape[1] + 1)).sum())
 
 
 def _quantity(value: float, unit: str) -> str:
