@@ -77,6 +77,19 @@ class Setting:
         ]
 
     @cached_property
+    def digests(self) -> list[str]:
+        """Sha256 of each network's tensors, part of the key of what is measured."""
+        return [
+            hashlib.sha256(
+                b"".join(
+                    name.encode() + value.cpu().contiguous().numpy().tobytes()
+                    for name, value in sorted(state.items())
+                )
+            ).hexdigest()
+            for state in self.states
+        ]
+
+    @cached_property
     def pairs(self) -> list["Pair"]:
         """Pairs of consecutive seeds."""
         seeds = self.bench.seeds
@@ -131,7 +144,7 @@ class Setting:
             constant = sum(int(units.sum()) for units in found.constant.values())
             return {"value": torch.tensor([largest, constant], dtype=torch.float64)}
 
-        spec = {"method": method, "seed": seed}
+        spec = {"method": method, "seed": seed, "network": self.digests[seed]}
         deviation, constant = self.measured("recovery", spec, measure)["value"].tolist()
         return deviation, int(constant)
 
@@ -175,6 +188,11 @@ class Pair:
     def b(self) -> dict[str, Tensor]:
         """State dict of the second network."""
         return self.setting.states[self.seeds[1]]
+
+    @property
+    def digests(self) -> list[str]:
+        """Sha256 of both networks."""
+        return [self.setting.digests[seed] for seed in self.seeds]
 
     def permutation(self, method: str) -> lmc.Permutation:
         """Return the permutation from A to B: ``"weights"``, ``"activations"``."""
@@ -235,7 +253,7 @@ class Pair:
         spec = {
             "method": method,
             "renormalization": renormalization,
-            "found_on": found_on.setting.recipe.key if found_on else None,
+            "found_on": found_on.digests if found_on else None,
         }
         loss, accuracy = self._measured("midpoint", spec, measure)["value"].tolist()
         return lmc.Evaluation(loss, accuracy)
@@ -298,7 +316,8 @@ class Pair:
         spec: Mapping[str, Any],
         measure: Callable[[], dict[str, Tensor]],
     ) -> dict[str, Tensor]:
-        return self.setting.measured(kind, {**spec, "seeds": self.seeds}, measure)
+        full = {**spec, "seeds": self.seeds, "networks": self.digests}
+        return self.setting.measured(kind, full, measure)
 
 
 def match(

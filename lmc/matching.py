@@ -127,14 +127,18 @@ def weight_matching(
     current = _checked(symmetry, b, names, "b")
     products = {name: _inner(goal[name], current[name]) for name in names}
     indices = dict(Permutation.identity(symmetry).indices)
-    groups = list(symmetry.groups.values())
+    sites_of = {
+        group.name: [site for site in group.sites if site.name in acted_on]
+        for group in symmetry.groups.values()
+    }
+    matched = [name for name, sites in sites_of.items() if sites]
     history = [math.fsum(products.values())]
     solves = 0
     for _ in range(max_sweeps):
         changed = False
-        for position in torch.randperm(len(groups), generator=generator).tolist():
-            group = groups[position]
-            sites = [site for site in group.sites if site.name in acted_on]
+        for position in torch.randperm(len(matched), generator=generator).tolist():
+            group = matched[position]
+            sites = sites_of[group]
             best = _assign(_cost(sites, goal, current))
             solves += 1
             trial = {site.name: current[site.name] for site in sites}
@@ -148,7 +152,7 @@ def weight_matching(
             changed = True
             current.update(trial)
             products.update(gained)
-            indices[group.name] = indices[group.name][best]
+            indices[group] = indices[group][best]
             history.append(math.fsum(products.values()))
         if not changed:
             break

@@ -6,7 +6,7 @@ import torch
 import lmc
 from claims import bench as module
 from claims.bench import Bench
-from fixtures import datasets
+from fixtures import datasets, store
 
 
 @pytest.fixture(scope="module")
@@ -105,3 +105,23 @@ def test_recovered(mlp):
     p = lmc.Permutation.random(mlp.symmetry, torch.Generator().manual_seed(1))
     shuffled = p.apply(pair.a)
     assert not all(torch.equal(shuffled[name], pair.a[name]) for name in shuffled)
+
+
+def test_damaged_network_is_noticed_though_all_is_measured(mlp):
+    """A warm run still reads the networks that its values stand on."""
+    pair = mlp.pairs[0]
+    before = pair.midpoint("weights")
+    file = store.recipe_folder(mlp.recipe) / "seed-1" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:1000])
+    again = Bench("digits", 4, "cpu").setting("mlp").pairs[0]
+    with pytest.warns(store.DamagedWarning, match=f"{file} is truncated: 1000 of"):
+        assert again.midpoint("weights") == before  # trained anew, bit by bit
+
+
+def test_values_belong_to_networks(mlp):
+    """Other weights under the same recipe and seed are measured for themselves."""
+    pair = mlp.pairs[0]
+    before = pair.midpoint("weights")
+    other = Bench("digits", 4, "cpu").setting("mlp")
+    other.states[1] = {k: torch.zeros_like(v) for k, v in other.states[1].items()}
+    assert other.pairs[0].midpoint("weights") != before
