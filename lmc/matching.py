@@ -14,7 +14,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from lmc.graph import Around, State
-from lmc.permutation import Permutation, blocks, mask_site, permute_site
+from lmc.permutation import Permutation, mask_site, permute_site, units
 from lmc.symmetry import Site, Symmetry
 
 
@@ -218,9 +218,9 @@ def activation_matching(
     with torch.no_grad():
         for inputs, _ in batches:
             arguments = inputs if isinstance(inputs, tuple) else (inputs,)
-            units = [_record(symmetry, state, arguments, moments) for state in (a, b)]
+            seen = [_record(symmetry, state, arguments, moments) for state in (a, b)]
             for key, moment in moments.items():
-                moment.add(units[0][key], units[1][key])
+                moment.add(seen[0][key], seen[1][key])
             count += 1
     if count == 0:
         raise ValueError("no batches: give at least one pair of inputs and targets")
@@ -327,13 +327,8 @@ def _checked(
 def _cost(sites: Iterable[Site], goal: State, current: State) -> Tensor:
     """Inner products of each unit of A with each unit of B, ``(size, size)``."""
     return torch.stack(
-        [_units(goal[s.name], s) @ _units(current[s.name], s).T for s in sites]
+        [units(goal[s.name], s) @ units(current[s.name], s).T for s in sites]
     ).sum(0)
-
-
-def _units(tensor: Tensor, site: Site) -> Tensor:
-    """Bring a group's units to the front: ``(size, everything else)``."""
-    return blocks(tensor, site).movedim(site.axis + 1, 0).reshape(site.size, -1)
 
 
 def _assign(scores: Tensor) -> Tensor:

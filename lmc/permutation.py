@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from lmc.symmetry import Site, Symmetry
+    from lmc.symmetry import Group, Site, Symmetry
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,13 +18,17 @@ class Permutation:
     """A permutation of the units of each group of a symmetry.
 
     Unit ``i`` of the permuted model is unit ``indices[group][i]`` of the original.
+    A group inside the units of another one (channels inside attention heads) moves
+    with them first: its unit ``i`` of block ``h`` is then unit ``indices[group][h, i]``
+    of the block that came to ``h``.
 
     Attributes
     ----------
     symmetry
         The groups that are permuted.
     indices
-        For each group's name an int64 tensor of shape ``(size,)``.
+        For each group's name an int64 tensor of shape ``(size,)``, or
+        ``(copies, size)`` for a group with a parent.
 
     Raises
     ------
@@ -56,9 +60,11 @@ class Permutation:
                 f"{sorted(set(self.indices) - set(groups))}"
             )
         for name, indices in self.indices.items():
-            expected = torch.arange(groups[name].size, device=indices.device)
-            if indices.dtype != torch.int64 or not torch.equal(
-                indices.sort().values, expected
+            expected = _still(groups[name]).to(indices.device)
+            if (
+                indices.dtype != torch.int64
+                or indices.shape != expected.shape
+                or not torch.equal(indices.sort(-1).values, expected)
             ):
                 raise ValueError(
                     f"the indices of group {name!r} are no permutation of "
@@ -68,10 +74,7 @@ class Permutation:
     @classmethod
     def identity(cls, symmetry: Symmetry) -> Permutation:
         """Return the permutation that leaves every unit in its place."""
-        return cls(
-            symmetry,
-            {name: torch.arange(group.size) for name, group in symmetry.groups.items()},
-        )
+        return cls(symmetry, {n: _still(group) for n, group in symmetry.groups.items()})
 
     @classmethod
     def random(cls, symmetry: Symmetry, generator: torch.Generator) -> Permutation:
@@ -79,7 +82,12 @@ class Permutation:
         return cls(
             symmetry,
             {
-                name: torch.randperm(group.size, generator=generator)
+                name: torch.stack(
+                    [
+                        torch.randperm(group.size, generator=generator)
+                        for _ in range(group.copies)
+                    ]
+                ).view_as(_still(group))
                 for name, group in symmetry.groups.items()
             },
         )
@@ -88,13 +96,15 @@ class Permutation:
     def cyclic(cls, symmetry: Symmetry, generator: torch.Generator) -> Permutation:
         """Draw for every group one cycle through all units: none keeps its place."""
         order = cls.random(symmetry, generator).indices
-        return cls(symmetry, {n: p.roll(1)[p.argsort()] for n, p in order.items()})
+        return cls(
+            symmetry,
+            {n: p.roll(1, -1).gather(-1, p.argsort(-1)) for n, p in order.items()},
+        )
 
     def invert(self) -> Permutation:
         """Return the permutation that undoes this one."""
-        return Permutation(
-            self.symmetry, {name: p.argsort() for name, p in self.indices.items()}
-        )
+        moved = self._moved()
+        return self._from_moved({name: p.argsort() for name, p in moved.items()})
 
     def compose(self, then: Permutation) -> Permutation:
         """Return the permutation that applies this one first and ``then`` after it.
@@ -105,7 +115,7 @@ class Permutation:
             ``then`` permutes other groups.
         """
         sizes = [
-            {name: group.size for name, group in p.symmetry.groups.items()}
+            {name: (g.size, g.parent) for name, g in p.symmetry.groups.items()}
             for p in (self, then)
         ]
         if sizes[0] != sizes[1]:
@@ -113,11 +123,30 @@ class Permutation:
                 "permutations of different groups have no product: both must be of "
                 "one architecture"
             )
+        mine, others = self._moved(), then._moved()
+        return self._from_moved(
+            {name: p[others[name].to(p.device)] for name, p in mine.items()}
+        )
+
+    def _moved(self) -> dict[str, Tensor]:
+        """For all units of a group, in all blocks, whose place each takes."""
+        moved: dict[str, Tensor] = {}
+        for name, group in self.symmetry.groups.items():
+            inside = self.indices[name]
+            if group.parent is not None:
+                block = moved[group.parent].to(inside.device)
+                inside = block[:, None] * group.size + inside
+            moved[name] = inside.flatten()
+        return moved
+
+    def _from_moved(self, moved: Mapping[str, Tensor]) -> Permutation:
+        """The opposite of ``_moved``."""
+        groups = self.symmetry.groups
         return Permutation(
             self.symmetry,
             {
-                name: p[then.indices[name].to(p.device)]
-                for name, p in self.indices.items()
+                n: (p % groups[n].size).view_as(_still(groups[n]))
+                for n, p in moved.items()
             },
         )
 
@@ -143,31 +172,64 @@ class Permutation:
         self.symmetry.check(state)
         permuted = dict(state)
         for name, group in self.symmetry.groups.items():
+            # Blocks have moved as wholes before, by the parent's own sites.
+            inside = inside_blocks(self.indices[name])
             for site in group.sites:
-                permuted[site.name] = permute_site(
-                    permuted[site.name], site, self.indices[name]
-                )
+                permuted[site.name] = permute_site(permuted[site.name], site, inside)
         return permuted
 
 
-def blocks(tensor: Tensor, site: Site) -> Tensor:
-    """Split a site's axis in three; the group's units are axis ``site.axis + 1``."""
-    before, after = tensor.shape[: site.axis], tensor.shape[site.axis + 1 :]
-    return tensor.reshape(*before, site.outer, site.size, site.inner, *after)
+def inside_blocks(indices: Tensor) -> Tensor:
+    """Number the units of all blocks: ``(copies, size)`` to ``(copies * size,)``."""
+    size = indices.shape[-1]
+    starts = torch.arange(0, indices.numel(), size, device=indices.device)
+    return (indices.view(-1, size) + starts[:, None]).flatten()
+
+
+def _still(group: Group) -> Tensor:
+    """The indices that leave every unit of a group in its place."""
+    still = torch.arange(group.size)
+    return still if group.parent is None else still.expand(group.copies, -1).clone()
+
+
+def units(tensor: Tensor, site: Site) -> Tensor:
+    """Gather a group's units from a tensor: ``(copies * size, everything else)``.
+
+    Everything else is the unit's places, then the tensor's other axes.
+    """
+    flat, axis = _flattened(tensor, site)
+    rows = flat.movedim(axis, 0)
+    chosen = rows.index_select(0, site.positions.flatten().to(tensor.device))
+    return chosen.reshape(len(site.positions), -1)
 
 
 def permute_site(tensor: Tensor, site: Site, indices: Tensor) -> Tensor:
-    """Permute one group's units on one axis of a tensor."""
-    permuted = blocks(tensor, site).index_select(
-        site.axis + 1, indices.to(tensor.device)
-    )
-    return permuted.reshape(tensor.shape)
+    """Permute one group's units in a tensor.
+
+    Parameters
+    ----------
+    tensor
+        A parameter or buffer.
+    site
+        Where the units are in it.
+    indices
+        ``(copies * size,)``: which unit comes in each unit's place.
+    """
+    flat, axis = _flattened(tensor, site)
+    order = torch.arange(flat.shape[axis])
+    order[site.positions] = site.positions[indices.to(site.positions.device)]
+    return flat.index_select(axis, order.to(tensor.device)).reshape(tensor.shape)
 
 
 def mask_site(tensor: Tensor, site: Site, units: Tensor) -> Tensor:
-    """Put zeros where the given units of a group are, on one axis of a tensor."""
-    split = blocks(tensor, site)
-    shape = [1] * split.ndim
-    shape[site.axis + 1] = -1
-    masked = split.masked_fill(units.to(tensor.device).view(shape), 0)
+    """Put zeros where the given units of a group are: bool ``(copies * size,)``."""
+    flat, axis = _flattened(tensor, site)
+    chosen = site.positions[units.to(site.positions.device)].flatten()
+    masked = flat.index_fill(axis, chosen.to(tensor.device), 0)
     return masked.reshape(tensor.shape)
+
+
+def _flattened(tensor: Tensor, site: Site) -> tuple[Tensor, int]:
+    """Make the axes of a site one; return the tensor and that axis."""
+    first, last = site.axes[0], site.axes[-1]
+    return (tensor if first == last else tensor.flatten(first, last)), first

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -23,19 +23,27 @@ class CertificateError(ValueError):
     """A symmetry under which the model does not compute the same function."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Site:
-    """One axis of one parameter or buffer on which a group acts.
+    """Where the units of a group are in one parameter or buffer.
 
-    The axis is a row-major product of ``outer x size x inner`` positions, of which
-    the group permutes the middle ones (``outer = inner = 1``: the whole axis).
+    Attributes
+    ----------
+    name
+        Name in the state dict.
+    axes
+        The axis on which the group acts.  Two adjacent axes (flattened row-major)
+        where the group's place on the second depends on the first: the inputs of a
+        grouped convolution.
+    positions
+        Int64 ``(copies * size, places)``: the positions of each unit on the axis.
+        A unit has many places where it is a block: the pixels of a flattened
+        channel, the channels of an attention head.
     """
 
     name: str
-    axis: int
-    outer: int
-    size: int
-    inner: int
+    axes: tuple[int, ...]
+    positions: Tensor = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -55,18 +63,26 @@ class Group:
     name
         The first layer whose outputs (or, failing that, parameters) they are.
     size
-        Number of units.
+        Number of units (in each copy).
     sites
         Every parameter or buffer axis that must be permuted alike.
     activations
         Outputs of nonlinearities over these units; if there are none, outputs of
         convolutions and linear layers.
+    parent
+        Name of the group whose units hold these units as blocks: the attention
+        heads of the channels inside them, the groups of a grouped convolution.
+        Units are permuted inside their block only, and move with it.
+    copies
+        Number of blocks, each with a permutation of its own; 1 without a parent.
     """
 
     name: str
     size: int
     sites: tuple[Site, ...]
     activations: tuple[Activation, ...]
+    parent: str | None = None
+    copies: int = 1
 
 
 @dataclass(frozen=True)
@@ -181,8 +197,8 @@ def discover(model: nn.Module, *example_inputs: Any) -> Symmetry:
     >>> symmetry = discover(model, torch.zeros(2, 1, 8, 8))
     >>> {name: group.size for name, group in symmetry.groups.items()}
     {'features.0': 8, 'features.4': 16}
-    >>> [(s.name, s.axis) for s in symmetry.groups["features.4"].sites][-1]
-    ('classifier.weight', 1)
+    >>> [(s.name, s.axes) for s in symmetry.groups["features.4"].sites][-1]
+    ('classifier.weight', (1,))
     """
     graph = trace(model, *example_inputs)
     shapes, tensors = _propagate(graph, model.state_dict())
@@ -350,12 +366,14 @@ def _collect(
                     continue
                 outer = size_of(resolved[:position])
                 inner = size_of(resolved[position + 1 :])
+                grid = torch.arange(outer * factor.size * inner)
+                grid = grid.view(outer, factor.size, inner).movedim(1, 0)
                 sites.setdefault(factor, []).append(
-                    Site(name, index, outer, factor.size, inner)
+                    Site(name, (index,), grid.reshape(factor.size, -1))
                 )
     groups: dict[str, Group] = {}
     for factor, found in sites.items():
-        produced = [site for site in found if site.axis == 0] or found
+        produced = [site for site in found if site.axes == (0,)] or found
         base = produced[0].name.rpartition(".")[0] or produced[0].name
         name, number = base, 2
         while name in groups:

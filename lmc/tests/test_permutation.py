@@ -72,7 +72,7 @@ def test_apply_moves_the_pixels_of_a_flattened_channel_together():
 def test_mask_site_blanks_all_pixels_of_a_channel():
     """Of 3 channels x 2 pixels, the second channel's columns become zero."""
     weight, channels = normal(2, 6), torch.tensor([False, True, False])
-    masked = mask_site(weight, Site("w", 1, 1, 3, 2), channels)
+    masked = mask_site(weight, Site("w", (1,), torch.arange(6).view(3, 2)), channels)
     expected = weight.clone()
     expected[:, 2:4] = 0
     assert torch.equal(masked, expected) and weight[:, 2:4].all()

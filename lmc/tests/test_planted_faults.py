@@ -47,8 +47,8 @@ FAULTS = {
     ),
     "permutation-not-applied-to-the-next-layers-inputs": Fault(
         "permutation.py",
-        "for site in group.sites:",
-        "for site in [site for site in group.sites if site.axis == 0]:",
+        "for site in group.sites:\n                permuted",
+        "for site in group.sites[:1]:\n                permuted",
         (
             "test_permutation.py::"
             "test_apply_is_indexing_of_rows_and_of_the_next_layers_columns",

@@ -65,9 +65,10 @@ def sites(symmetry: Symmetry) -> dict[str, str]:
     """Write each group's whole-axis sites as 'size: name:axis name:axis ...'."""
     written = {}
     for name, group in symmetry.groups.items():
-        axes = " ".join(f"{site.name}:{site.axis}" for site in group.sites)
+        axes = " ".join(f"{site.name}:{site.axes[0]}" for site in group.sites)
         for site in group.sites:
-            assert (site.outer, site.size, site.inner) == (1, group.size, 1)
+            assert len(site.axes) == 1
+            assert site.positions.flatten().tolist() == list(range(group.size))
         written[name] = f"{group.size}: {axes}"
     return written
 
@@ -81,7 +82,7 @@ def norm(name: str, buffers: bool = True) -> str:
 def without(symmetry: Symmetry, group: str, site: tuple[str, int]) -> Symmetry:
     """Forget one site of one group: a wrong symmetry."""
     mine = symmetry.groups[group]
-    fewer = tuple(s for s in mine.sites if (s.name, s.axis) != site)
+    fewer = tuple(s for s in mine.sites if (s.name, s.axes[0]) != site)
     assert len(fewer) == len(mine.sites) - 1
     groups = {**symmetry.groups, group: replace(mine, sites=fewer)}
     return replace(symmetry, groups=groups)
@@ -167,7 +168,7 @@ def test_groups_of_a_resnet_with_projection():
 def test_every_axis_is_in_a_group_or_pinned(model):
     """Nothing is forgotten: each axis of more than one position is in one list."""
     symmetry = discover(randomized(model), IMAGES)
-    free = [(s.name, s.axis) for g in symmetry.groups.values() for s in g.sites]
+    free = [(s.name, s.axes[0]) for g in symmetry.groups.values() for s in g.sites]
     pinned = [(entry.name, entry.axis) for entry in symmetry.pinned]
     every = [
         (name, axis)
@@ -204,12 +205,17 @@ def test_flattened_channels_move_with_their_pixels(last):
             return self.last((x.permute(0, 2, 3, 1) if last else x).flatten(1))
 
     symmetry = discover(randomized(Flattened()), torch.zeros(2, 1, 5, 4))
-    columns = (6, 5, 1) if last else (1, 5, 6)
-    assert symmetry.groups["first"].sites == (
-        Site("first.weight", 0, 1, 5, 1),
-        Site("first.bias", 0, 1, 5, 1),
-        Site("last.weight", 1, *columns),
-    )
+    *rows, columns = symmetry.groups["first"].sites
+    assert [(s.name, s.axes) for s in rows] == [
+        ("first.weight", (0,)),
+        ("first.bias", (0,)),
+    ]
+    assert all(site.positions.tolist() == [[c] for c in range(5)] for site in rows)
+    assert (columns.name, columns.axes) == ("last.weight", (1,))
+    assert columns.positions.tolist() == [
+        [pixel * 5 + channel if last else channel * 6 + pixel for pixel in range(6)]
+        for channel in range(5)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -564,7 +570,7 @@ def forget(monkeypatch, group: str, site: tuple[str, int]) -> None:
     def forgetful(*arguments):
         groups, pinned = collect(*arguments)
         mine = groups[group]
-        fewer = tuple(s for s in mine.sites if (s.name, s.axis) != site)
+        fewer = tuple(s for s in mine.sites if (s.name, s.axes[0]) != site)
         assert len(fewer) == len(mine.sites) - 1
         return {**groups, group: replace(mine, sites=fewer)}, pinned
 
