@@ -12,7 +12,7 @@ import lmc.symmetry
 from lmc import CertificateError, Permutation, Symmetry, certify, discover
 from lmc.graph import TraceError
 from lmc.models import MLP, VGG, ResNet
-from lmc.symmetry import Activation, Site
+from lmc.symmetry import Activation
 from lmc.tests.networks import normal, randomized
 
 IMAGES = torch.zeros(2, 1, 8, 8)
