@@ -1,120 +1,437 @@
-"""The algebra of tensor axes: which of them must be permuted together.
+"""The algebra of tensor axes: where the units are in the values of a graph.
 
-An axis is a row-major product of *factors*: flattening ``C x H x W`` gives an axis
-with the factors C, H and W, and only C may be free.  Two axes that an operation
-ties together are *unified* factor by factor; a factor that an operation tells apart
-by position is *pinned*, with the reason.
+The axes of a tensor are described by *blocks*: an array of units over some of its
+axes.  A plain layer's output has one block over its channel axis; queries have one
+over heads and channels together.  Axes in no block are *rigid*: their positions are
+told apart.  Operations that only move data (view, permute, cat, slice) do to the
+arrays what they do to the tensor; all others combine or reduce blocks.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from math import prod
 
+import numpy as np
 
-class Factor:
-    """A set of ``size`` positions that are permuted as one, or not at all."""
-
-    def __init__(self, size: int, reason: str | None = None):
-        self.size = size
-        self.reason = reason
-        """Why no permutation is allowed; None for a free factor."""
-        self._bound: Axis | None = None
-
-    def bind(self, axis: Axis) -> None:
-        """Replace this factor by an equal one, or by the product it consists of."""
-        for factor in axis:
-            factor.pin(self.reason)
-        self._bound = axis
-
-    def pin(self, reason: str | None) -> None:
-        """Forbid permutations; the first reason is kept."""
-        for factor in resolve((self,)):
-            factor.reason = factor.reason or reason
+from lmc.units import Ints, Units
 
 
-Axis = tuple[Factor, ...]
+@dataclass(frozen=True)
+class Block:
+    """Units over some axes of a tensor.
 
-
-def axis(size: int, reason: str | None = None) -> Axis:
-    """Return a new axis of one factor (none for size 1: nothing to permute)."""
-    return (Factor(size, reason),) if size != 1 else ()
-
-
-def resolve(factors: Iterable[Factor]) -> Axis:
-    """Return the factors that stand for the given ones after all unifications."""
-    resolved: list[Factor] = []
-    for factor in factors:
-        if factor._bound is None:
-            resolved.append(factor)
-        else:
-            resolved.extend(resolve(factor._bound))
-    return tuple(resolved)
-
-
-def size_of(factors: Iterable[Factor]) -> int:
-    """Return the number of positions of an axis."""
-    return prod(factor.size for factor in factors)
-
-
-def pin(axes: Iterable[Axis], reason: str) -> None:
-    """Forbid permutations of all the given axes."""
-    for factors in axes:
-        for factor in factors:
-            factor.pin(reason)
-
-
-def unify(first: Axis, second: Axis, why: str) -> None:
-    """Demand that two axes of equal size are permuted alike.
-
-    Where one axis is a product and the other a single factor, the factor becomes
-    that product.  Where the two products cannot be aligned (6 x 4 with 4 x 6), no
-    permutation is common to both that this algebra can name: the rest is pinned.
+    Attributes
+    ----------
+    dims
+        The axes, ascending.
+    units
+        The unit at each position of these axes.
+    places
+        Tells the occurrences of one unit apart, alike for all units; 0 where each
+        unit occurs once.
     """
-    left, right = list(resolve(first)), list(resolve(second))
-    if size_of(left) != size_of(right):
-        raise ValueError(f"axes of {size_of(left)} and {size_of(right)}: {why}")
-    while left:
-        a, b = left[0], right[0]
-        if a is not b:
-            if a.size == b.size:
-                a.bind((b,))
-            elif a.size % b.size == 0:
-                left[:1] = split(a, b.size)
-                continue
-            elif b.size % a.size == 0:
-                right[:1] = split(b, a.size)
-                continue
-            else:
-                pin((tuple(left), tuple(right)), f"factors do not align: {why}")
-                return
-        # Binding may have changed what stands further right.
-        left, right = list(resolve(left[1:])), list(resolve(right[1:]))
+
+    dims: tuple[int, ...]
+    units: Ints
+    places: Ints
 
 
-def split(factor: Factor, outer: int) -> Axis:
-    """Make a factor the product of ``outer`` and the rest."""
-    parts = (Factor(outer), Factor(factor.size // outer))
-    factor.bind(parts)
-    return parts
+@dataclass(frozen=True)
+class Axes:
+    """What is known of a tensor's axes.
+
+    Attributes
+    ----------
+    sizes
+        Their sizes.
+    blocks
+        The units over them.
+    even
+        Axes along which all values are equal, as they come by ``expand``.
+    """
+
+    sizes: tuple[int, ...]
+    blocks: tuple[Block, ...] = ()
+    even: frozenset[int] = frozenset()
+
+    def over(self, dim: int) -> tuple[Block, ...]:
+        """Return the blocks that reach over an axis."""
+        return tuple(block for block in self.blocks if dim in block.dims)
+
+    def without(self, dims: Sequence[int]) -> "Axes":
+        """Forget the blocks that reach over any of these axes."""
+        gone = set(dims)
+        kept = tuple(b for b in self.blocks if gone.isdisjoint(b.dims))
+        return Axes(self.sizes, kept)
 
 
-def reshape(axes: Sequence[Axis], sizes: Sequence[int], why: str) -> list[Axis]:
-    """Regroup the factors of a row-major tensor into axes of the given sizes."""
-    rest = list(resolve(factor for factors in axes for factor in factors))
-    regrouped: list[Axis] = []
-    for size in sizes:
-        taken: list[Factor] = []
-        while size_of(taken) != size:
-            needed = size // size_of(taken)
-            aligned = size % size_of(taken) == 0 and (
-                rest[0].size <= needed or rest[0].size % needed == 0
+class Algebra:
+    """Operations on axes, on units that they share.
+
+    Parameters
+    ----------
+    units
+        The units of the model.
+    why
+        The reason that is given for what is pinned.
+    """
+
+    def __init__(self, units: Units, why: str):
+        self.units = units
+        self.why = why
+
+    # What only moves data.
+
+    def take(self, axes: Axes, dim: int, index: Ints) -> Axes:
+        """Select positions of an axis: slices, splits, rolls, flips."""
+        sizes = _replaced(axes.sizes, dim, len(index))
+        blocks = []
+        for block in axes.blocks:
+            if dim in block.dims:
+                at = block.dims.index(dim)
+                units, places = (a.take(index, at) for a in (block.units, block.places))
+                block = _tidy(block.dims, units, places)
+                if not block.dims:  # a single unit, which leaves no axis behind
+                    self.units.see(block.units, block.places)
+            blocks.append(block)
+        return _made(sizes, blocks)
+
+    def permute(self, axes: Axes, order: Sequence[int]) -> Axes:
+        """Reorder the axes: axis ``i`` of the result is axis ``order[i]``."""
+        order = [dim % len(order) for dim in order]
+        blocks = []
+        for block in axes.blocks:
+            dims = [order.index(dim) for dim in block.dims]
+            turn = np.argsort(dims)
+            blocks.append(
+                Block(
+                    tuple(sorted(dims)),
+                    block.units.transpose(turn),
+                    block.places.transpose(turn),
+                )
             )
-            if not aligned:
-                pin(axes, f"axes do not align: {why}")
-                return [axis(size, f"axes do not align: {why}") for size in sizes]
-            if rest[0].size > needed:
-                rest[:1] = split(rest[0], needed)
-            taken.append(rest.pop(0))
-        regrouped.append(tuple(taken))
-    return regrouped
+        even = frozenset(order.index(dim) for dim in axes.even)
+        return Axes(tuple(axes.sizes[dim] for dim in order), tuple(blocks), even)
+
+    def reshape(self, axes: Axes, sizes: Sequence[int]) -> Axes:
+        """Regroup a row-major tensor's axes."""
+        runs = _runs(axes.sizes, sizes)
+        of = {dim: run for run in runs for dim in run[0]}
+        changed = {of[d] for b in axes.blocks for d in b.dims if len(of[d][0]) > 1}
+        blocks = []
+        for block in axes.blocks:
+            touched = sorted({of[dim] for dim in block.dims})
+            before = [dim for run in touched for dim in run[0]]
+            if any(
+                other is not block and not set(before).isdisjoint(other.dims)
+                for other in axes.blocks
+                if changed.intersection(touched)
+            ):
+                self._pin(block)  # two sets of units become one axis
+                continue
+            after = [dim for run in touched for dim in run[1]]
+            units, places = self._spread(block, before, axes.sizes)
+            shape = [sizes[dim] for dim in after]
+            blocks.append(_tidy(after, units.reshape(shape), places.reshape(shape)))
+        even = {
+            dim
+            for before, after in runs
+            if all(d in axes.even or axes.sizes[d] == 1 for d in before)
+            for dim in after
+            if sizes[dim] > 1
+        }
+        return _made(tuple(sizes), blocks, even)
+
+    def expand(self, axes: Axes, sizes: Sequence[int]) -> Axes:
+        """Stretch axes of size 1, and add axes in front."""
+        offset = len(sizes) - len(axes.sizes)
+        blocks = tuple(
+            Block(tuple(dim + offset for dim in b.dims), b.units, b.places)
+            for b in axes.blocks
+        )
+        even = {dim + offset for dim in axes.even}
+        old = [1] * offset + list(axes.sizes)
+        even |= {d for d, size in enumerate(sizes) if size > 1 and old[d] == 1}
+        return Axes(tuple(sizes), blocks, frozenset(even))
+
+    def cat(self, parts: Sequence[Axes], dim: int) -> Axes:
+        """Concatenate along an axis."""
+        dims = sorted({d for part in parts for b in part.over(dim) for d in b.dims})
+        letters = range(len(parts[0].sizes))
+        rest = [part.without(dims or [dim]) for part in parts]
+        others = self.combine(
+            [
+                (part, [*letters[:dim], -1 - i, *letters[dim + 1 :]])
+                for i, part in enumerate(rest)
+            ],
+            letters,
+            _replaced(parts[0].sizes, dim, sum(part.sizes[dim] for part in parts)),
+        )
+        if not dims:
+            return others
+        arrays = [self._segment(part, dims) for part in parts]
+        at = dims.index(dim)
+        units = np.concatenate([units for units, _ in arrays], at)
+        places = np.concatenate(
+            [places * len(parts) + i for i, (_, places) in enumerate(arrays)], at
+        )
+        return _made(others.sizes, [*others.blocks, _tidy(dims, units, places)])
+
+    # What computes.
+
+    def combine(
+        self,
+        operands: Sequence[tuple[Axes, Sequence[int]]],
+        out: Sequence[int],
+        sizes: Sequence[int],
+    ) -> Axes:
+        """Combine tensors as an einsum does; each axis has a number for a letter.
+
+        Axes of one letter move together; an axis of size 1 is stretched, as is an
+        even one.  Letters that are missing from ``out`` are summed over.
+        """
+        for axes, _ in operands:
+            self.see(axes)
+        known = [_lettered(axes, letters) for axes, letters in operands]
+        for i, (mine, present) in enumerate(known):
+            for its, shared in known[:i]:
+                common = {n: size for n, size in present.items() if n in shared}
+                self._tie(
+                    self._restricted(its, common),
+                    self._restricted(mine, common),
+                    common,
+                )
+        everything = [block for mine, _ in known for block in mine]
+        chosen = self._restricted(everything, set(out))
+        at = {letter: dim for dim, letter in enumerate(out)}
+        result = _made(
+            tuple(sizes),
+            [_turned(tuple(at[d] for d in b.dims), b.units, b.places) for b in chosen],
+            _stretched(operands, out),
+        )
+        self.see(result)
+        return result
+
+    def reduce(self, axes: Axes, dims: Sequence[int], keep: bool) -> Axes:
+        """Sum, average or maximize over axes, symmetric in their positions."""
+        gone = {dim % len(axes.sizes) for dim in dims}
+        letters = range(len(axes.sizes))
+        kept = [dim for dim in letters if dim not in gone]
+        reduced = self.combine([(axes, letters)], kept, [axes.sizes[d] for d in kept])
+        if not keep:
+            return reduced
+        sizes = [1 if dim in gone else size for dim, size in enumerate(axes.sizes)]
+        blocks = [
+            Block(tuple(kept[dim] for dim in b.dims), b.units, b.places)
+            for b in reduced.blocks
+        ]
+        return Axes(tuple(sizes), tuple(blocks))
+
+    def blocks(self, block: Block, kept: Collection[int]) -> Block | None:
+        """Return the units that hold a block's rows, over some of its axes."""
+        dims = [dim for dim in block.dims if dim in kept]
+        if len(dims) == len(block.dims):
+            return block
+        if not dims:
+            return None
+        front = [block.dims.index(dim) for dim in dims]
+        shape = [block.units.shape[at] for at in front]
+        rows, places = (
+            np.moveaxis(array, front, range(len(front))).reshape(prod(shape), -1)
+            for array in (block.units, block.places)
+        )
+        self.units.see(block.units, block.places)
+        if (rows == rows[:, :1]).all():
+            return _tidy(dims, rows[:, 0].reshape(shape), places[:, 0].reshape(shape))
+        holders = self.units.blocks(rows, f"blocks that overlap: {self.why}")
+        return _tidy(dims, holders.reshape(shape), _occurrence(holders).reshape(shape))
+
+    def see(self, axes: Axes) -> None:
+        """Note that an operation tells these units from all others."""
+        for block in axes.blocks:
+            self.units.see(block.units, block.places)
+
+    def pin(self, axes: Axes, dims: Sequence[int] | None = None) -> Axes:
+        """Pin the units over these axes (all by default); return the rest."""
+        dims = range(len(axes.sizes)) if dims is None else dims
+        for block in axes.blocks:
+            if not set(dims).isdisjoint(block.dims):
+                self._pin(block)
+        return axes.without(dims)
+
+    def _pin(self, block: Block) -> None:
+        self.units.pin(block.units, self.why)
+
+    def _restricted(
+        self, blocks: Sequence[Block], kept: Collection[int]
+    ) -> list[Block]:
+        """Blocks over some letters only, without those that others imply."""
+        found = [b for block in blocks if (b := self.blocks(block, kept)) is not None]
+        # What moves many positions at once says more about them than what moves one.
+        found.sort(key=lambda block: (-len(block.dims), len(np.unique(block.units))))
+        widest: list[Block] = []
+        for block in found:
+            # Units over fewer axes hold those over more.
+            if not any(set(block.dims) <= set(other.dims) for other in widest):
+                widest.append(block)
+        return widest
+
+    def _tie(
+        self, mine: Sequence[Block], its: Sequence[Block], sizes: Mapping[int, int]
+    ) -> None:
+        """Tie the units of two tensors over the letters that both have."""
+        for letters in _linked([block.dims for block in (*mine, *its)]):
+            left = [b for b in mine if not letters.isdisjoint(b.dims)]
+            right = [b for b in its if not letters.isdisjoint(b.dims)]
+            if len(left) == len(right) == 1:
+                dims = sorted(letters)
+                one = self._spread(left[0], dims, sizes)
+                other = self._spread(right[0], dims, sizes)
+                self.units.tie(one[0], other[0], (one[1], other[1]))
+            else:  # one of them tells the positions apart, or they do not align
+                for block in (*left, *right):
+                    self._pin(block)
+
+    def _spread(
+        self,
+        block: Block,
+        dims: Sequence[int],
+        sizes: Sequence[int] | Mapping[int, int],
+    ) -> tuple[Ints, Ints]:
+        """A block's arrays over more axes; the new ones tell its places apart."""
+        shape = [sizes[dim] for dim in dims]
+        own = [sizes[dim] if dim in block.dims else 1 for dim in dims]
+        new = [1 if dim in block.dims else sizes[dim] for dim in dims]
+        rigid = np.arange(prod(new)).reshape(new)
+        places = block.places.reshape(own) * prod(new) + rigid
+        return np.broadcast_to(block.units.reshape(own), shape), places
+
+    def _segment(self, axes: Axes, dims: Sequence[int]) -> tuple[Ints, Ints]:
+        """One operand of a concatenation as arrays over the axes of all blocks."""
+        own = [b for b in axes.blocks if not set(dims).isdisjoint(b.dims)]
+        if len(own) == 1:
+            return self._spread(own[0], dims, axes.sizes)
+        for block in own:
+            self._pin(block)
+        shape = [axes.sizes[dim] for dim in dims]
+        units = self.units.new(prod(shape), self.why).reshape(shape)
+        return units, np.zeros_like(units)
+
+
+def fresh(units: Units, sizes: Sequence[int], reason: str | None = None) -> Axes:
+    """Return axes with a new unit for each position, pinned if there is a reason."""
+    blocks = (
+        Block((dim,), units.new(size, reason), np.zeros(size, np.int64))
+        for dim, size in enumerate(sizes)
+        if size > 1
+    )
+    return Axes(tuple(sizes), tuple(blocks))
+
+
+def _lettered(axes: Axes, letters: Sequence[int]) -> tuple[list[Block], dict[int, int]]:
+    """Blocks over letters instead of axes, and the letters' sizes but for 1."""
+    blocks = [
+        _turned(tuple(letters[dim] for dim in b.dims), b.units, b.places)
+        for b in axes.blocks
+    ]
+    present = {
+        letter: size
+        for dim, (letter, size) in enumerate(zip(letters, axes.sizes, strict=True))
+        if size > 1 and dim not in axes.even
+    }
+    return blocks, present
+
+
+def _stretched(
+    operands: Sequence[tuple[Axes, Sequence[int]]], out: Sequence[int]
+) -> set[int]:
+    """Axes of a result along which all operands are even."""
+    present = {n for axes, letters in operands for n in _lettered(axes, letters)[1]}
+    even = {letters[dim] for axes, letters in operands for dim in axes.even}
+    return {dim for dim, letter in enumerate(out) if letter in even - present}
+
+
+def _tidy(dims: Sequence[int], units: Ints, places: Ints) -> Block:
+    """Leave out the axes that a block does not vary along."""
+    kept = list(dims)
+    for dim in dims:
+        at = kept.index(dim)
+        first = units.take([0], at)
+        if (units == first).all() and _parallel(places, at):
+            units, places = first.squeeze(at), places.take([0], at).squeeze(at)
+            kept.remove(dim)
+    if len(np.unique(units)) == units.size:
+        places = np.zeros_like(units)
+    return Block(tuple(kept), units, places)
+
+
+def _parallel(places: Ints, at: int) -> bool:
+    """Whether equal places stay equal along an axis, and different ones different."""
+    rows = np.moveaxis(places, at, 0).reshape(places.shape[at], -1)
+    number = len(np.unique(rows[0]))
+    return all(
+        len(np.unique(np.stack([rows[0], row]), axis=1).T)
+        == number
+        == len(np.unique(row))
+        for row in rows[1:]
+        if not (row - row[:1] == rows[0] - rows[0][:1]).all()
+    )
+
+
+def _turned(dims: tuple[int, ...], units: Ints, places: Ints) -> Block:
+    """A block with its axes brought into ascending order."""
+    turn = np.argsort(dims)
+    return Block(tuple(sorted(dims)), units.transpose(turn), places.transpose(turn))
+
+
+def _made(
+    sizes: tuple[int, ...], blocks: Iterable[Block], even: Iterable[int] = ()
+) -> Axes:
+    """Axes with the blocks that have any extent left."""
+    kept = tuple(block for block in blocks if block.dims)
+    return Axes(sizes, kept, frozenset(even))
+
+
+def _replaced(sizes: tuple[int, ...], dim: int, size: int) -> tuple[int, ...]:
+    return (*sizes[:dim], size, *sizes[dim + 1 :])
+
+
+def _occurrence(units: Ints) -> Ints:
+    """Number the occurrences of each unit: 0, 1, ... in their order."""
+    order = np.argsort(units, kind="stable")
+    ordered = units[order]
+    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+    lengths = np.diff(np.r_[starts, len(ordered)])
+    numbers = np.empty(len(units), np.int64)
+    numbers[order] = np.arange(len(units)) - np.repeat(starts, lengths)
+    return numbers
+
+
+def _linked(sets: Sequence[Sequence[int]]) -> list[set[int]]:
+    """Unite sets that overlap."""
+    united: list[set[int]] = []
+    for members in map(set, sets):
+        apart = [other for other in united if other.isdisjoint(members)]
+        members = members.union(*(o for o in united if not o.isdisjoint(members)))
+        united = [*apart, members]
+    return united
+
+
+def _runs(
+    before: Sequence[int], after: Sequence[int]
+) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Split two shapes into the shortest runs of axes with equal products."""
+    runs = []
+    i = j = 0
+    while i < len(before) or j < len(after):
+        left, right = [i] if i < len(before) else [], [j] if j < len(after) else []
+        i, j = i + len(left), j + len(right)
+        while prod(before[d] for d in left) != prod(after[d] for d in right):
+            if prod(before[d] for d in left) < prod(after[d] for d in right):
+                left.append(i)
+                i += 1
+            else:
+                right.append(j)
+                j += 1
+        runs.append((tuple(left), tuple(right)))
+    return runs

@@ -348,7 +348,8 @@ def in_float64(model: nn.Module) -> nn.Module:
 
 def _aliases(model: nn.Module) -> dict[str, tuple[str, ...]]:
     """All names of each tensor that the state dict holds under several names."""
+    state = model.state_dict(keep_vars=True)
     names: dict[int, list[str]] = {}
-    for name, tensor in model.state_dict(keep_vars=True).items():
+    for name, tensor in state.items():
         names.setdefault(id(tensor), []).append(name)
-    return {name: tuple(group) for group in names.values() for name in group}
+    return {name: tuple(names[id(tensor)]) for name, tensor in state.items()}

@@ -1,63 +1,172 @@
 """What each ATen operation says about the axes of its arguments and its result.
 
-A rule takes the node and a :class:`Shapes` that knows the axes of every value seen
-so far, ties or pins axes, and returns the axes of the result.  To add an operation,
-add a function under ``@rule("its ATen name")``; an operation without a rule pins
-every axis that it touches (:func:`apply_rule`), which is always sound.
+A rule takes a :class:`Call` (the node, with the axes of its arguments) and returns
+the axes of the result; on the way it ties units together or pins them.  To add an
+operation, add a function under ``@rule("its ATen name")``.  An operation without a
+rule pins every unit that it touches (:func:`apply_rule`), which is always sound.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.fx import Node
 
-from lmc.axes import Axis, axis, pin, reshape, resolve, unify
+from lmc.axes import Algebra, Axes, Block
 from lmc.graph import argument, operation_name
-
-Axes = list[Axis]
-"""One axis per dimension of a tensor."""
+from lmc.units import Units
 
 POINTWISE = frozenset(
     "relu relu6 leaky_relu elu selu celu gelu silu mish sigmoid tanh hardtanh "
-    "hardsigmoid hardswish softplus exp log sqrt rsqrt abs neg square clamp".split()
+    "hardsigmoid hardswish softplus exp log log1p expm1 sqrt rsqrt abs neg square "
+    "clamp clamp_min clamp_max reciprocal sin cos erf sign round floor ceil "
+    "softsign logsigmoid hardshrink softshrink tanhshrink threshold".split()
 )
 """Nonlinearities and other functions of a single value.
 
 Activation matching reads a unit's activation behind them."""
 
 ELEMENTWISE = frozenset(
-    "add sub mul div maximum minimum pow where dropout feature_dropout alpha_dropout "
-    "clone contiguous detach alias to _to_copy".split()
+    "add sub rsub mul div pow maximum minimum where masked_fill lerp addcmul prelu "
+    "dropout feature_dropout alpha_dropout clone contiguous detach detach_ alias to "
+    "type_as _to_copy lift_fresh lift_fresh_copy zero fill copy eq ne lt le gt ge "
+    "logical_and logical_or logical_not isnan isinf isfinite nan_to_num".split()
 )
 """Other functions that treat each position alike, with broadcasting."""
 
+FACTORIES = frozenset(
+    "zeros ones full empty arange linspace eye tril triu new_zeros new_ones new_full "
+    "new_empty zeros_like ones_like full_like empty_like scalar_tensor".split()
+)
+"""Functions whose result depends on no value of their arguments.
+
+``tril`` and ``triu`` of such a result are one too; of others they have no rule."""
+
 POOLING = {
     f"{kind}_pool{dimensions}d": dimensions
-    for kind in ("max", "avg", "adaptive_avg")
+    for kind in ("max", "avg", "lp", "adaptive_avg", "adaptive_max")
     for dimensions in (1, 2, 3)
+} | {
+    f"upsample_{kind}{dimensions}d": dimensions
+    for kind, dimensions in (
+        ("nearest", 1),
+        ("nearest", 2),
+        ("nearest", 3),
+        ("nearest_exact", 2),
+        ("linear", 1),
+        ("bilinear", 2),
+        ("bicubic", 2),
+        ("trilinear", 3),
+    )
 }
-"""Pooling over the last axes, channel by channel."""
+"""Pooling and interpolation over the last axes, channel by channel."""
 
 
 class Shapes:
     """The axes of every value of a graph, as far as the rules have been applied."""
 
-    def __init__(self) -> None:
-        self._axes: dict[str, Axes] = {}
+    def __init__(self, units: Units) -> None:
+        self.units = units
         self.refused: list[str] = []
+        self.tensors: dict[str, Axes] = {}
+        """Axes of the parameters and buffers, by one of their names."""
+        self._sources: dict[str, str] = {}
+        self._axes: dict[str, Axes | list[Axes]] = {}
 
-    def __setitem__(self, node: Node, axes: Axes) -> None:
+    def place(self, node: Node, name: str) -> None:
+        """Note that a node is the parameter or buffer of this name."""
+        self._sources[node.name] = name
+
+    def refine(self, node: Node, axes: Axes) -> None:
+        """Replace the axes of a parameter by more precise ones."""
+        self.tensors[self._sources[node.name]] = axes
+
+    def __setitem__(self, node: Node, axes: Axes | list[Axes]) -> None:
         self._axes[node.name] = axes
 
     def __getitem__(self, node: Node) -> Axes:
-        return [resolve(factors) for factors in self._axes[node.name]]
+        axes = self._find(node)
+        assert isinstance(axes, Axes)
+        return axes
 
     def __contains__(self, value: object) -> bool:
-        return isinstance(value, Node) and value.name in self._axes
+        return isinstance(value, Node) and isinstance(self._find(value), Axes)
+
+    def items(self, node: Node) -> list[Axes]:
+        """Return the axes of a list of tensors, or of one tensor as such a list."""
+        axes = self._find(node)
+        return [axes] if isinstance(axes, Axes) else axes
+
+    def _find(self, node: Node) -> Axes | list[Axes]:
+        if node.name in self._sources:
+            return self.tensors[self._sources[node.name]]
+        return self._axes.get(node.name, [])
 
 
-Rule = Callable[[Node, Shapes], Axes]
+class Refused(Exception):
+    """A use of an operation that its rule does not cover."""
+
+
+class Call:
+    """One operation of a graph, with the axes of its arguments."""
+
+    def __init__(self, node: Node, shapes: Shapes):
+        self.node = node
+        self.shapes = shapes
+        self.algebra = Algebra(shapes.units, where(node))
+
+    def given(self, which: int | str, default: Any = None) -> Any:
+        """Return an argument as the graph has it, by position or name."""
+        return argument(self.node, which, default)
+
+    def axes(self, which: int | str) -> Axes:
+        """Return the axes of an argument that is a tensor."""
+        return self.shapes[self.given(which)]
+
+    def has(self, which: int | str) -> bool:
+        """Whether an argument is a tensor."""
+        return self.given(which) in self.shapes
+
+    @property
+    def tensors(self) -> list[Axes]:
+        """The axes of all arguments that are tensors."""
+        return [self.shapes[n] for n in self.node.all_input_nodes if n in self.shapes]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The shape of the result."""
+        return sizes(self.node.meta["val"])
+
+    @property
+    def each(self) -> list[tuple[int, ...]]:
+        """The shapes of the results of an operation with several."""
+        return [sizes(value) for value in self.node.meta["val"]]
+
+    def dim(self, which: int | str, of: Axes, default: int = 0) -> int:
+        """Return an argument that names an axis, counted from the front."""
+        return int(self.given(which, default)) % len(of.sizes)
+
+    def aligned(self, operands: Sequence[Axes]) -> Axes:
+        """Combine tensors position by position, with broadcasting."""
+        rank = len(self.sizes)
+        return self.algebra.combine(
+            [(axes, range(rank - len(axes.sizes), rank)) for axes in operands],
+            range(rank),
+            self.sizes,
+        )
+
+    def along(
+        self, axes: Axes, vectors: Sequence[int | str], dims: Sequence[int]
+    ) -> Axes:
+        """Combine a tensor with arguments over some of its axes, where given."""
+        operands: list[tuple[Axes, Sequence[int]]] = [(axes, range(len(axes.sizes)))]
+        operands += [(self.axes(which), dims) for which in vectors if self.has(which)]
+        return self.algebra.combine(operands, range(len(axes.sizes)), axes.sizes)
+
+
+Rule = Callable[[Call], Axes | list[Axes]]
 _RULES: dict[str, Rule] = {}
 
 
@@ -85,19 +194,31 @@ def apply_rule(node: Node, shapes: Shapes) -> None:
     value = node.meta.get("val")
     if not isinstance(value, (Tensor, list, tuple)):
         return  # a size or an assertion, which has no axes
-    explained = _RULES.get(operation_name(node)) if isinstance(value, Tensor) else None
-    if explained is not None:
-        shapes[node] = explained(node, shapes)
-    else:
-        shapes[node] = _pinned(node, shapes, "no rule for")
+    explained = _RULES.get(operation_name(node))
+    try:
+        if explained is None:
+            raise Refused("no rule for")
+        shapes[node] = explained(Call(node, shapes))
+    except Refused as refusal:
+        reason = f"{refusal} {where(node)}"
+        shapes.refused.append(reason)
+        algebra = Algebra(shapes.units, reason)
+        for source in node.all_input_nodes:
+            for axes in shapes.items(source):
+                algebra.pin(axes)
+        shapes[node] = (
+            Axes(sizes(value))
+            if isinstance(value, Tensor)
+            else [Axes(sizes(v)) for v in value if isinstance(v, Tensor)]
+        )
 
 
-def sizes(value: Tensor) -> list[int]:
+def sizes(value: Tensor) -> tuple[int, ...]:
     """Return a tensor's shape, with the example's size for a dynamic axis."""
-    return [
+    return tuple(
         dim.node.hint if isinstance(dim, torch.SymInt) else int(dim)
         for dim in value.shape
-    ]
+    )
 
 
 def where(node: Node) -> str:
@@ -114,131 +235,490 @@ def where(node: Node) -> str:
     return f"{node.target} (node {node.name}, {place})"
 
 
-def _pinned(node: Node, shapes: Shapes, why: str) -> Axes:
-    """Pin the axes of all arguments and of the result: always sound."""
-    reason = f"{why} {where(node)}"
-    shapes.refused.append(reason)
-    for argument_node in node.all_input_nodes:
-        if argument_node in shapes:
-            pin(shapes[argument_node], reason)
-    value = node.meta["val"]
-    if not isinstance(value, Tensor):
-        return []
-    return [axis(size, reason) for size in sizes(value)]
-
-
-def _spatial(node: Node, kept: Axes) -> Axes:
-    """Append pinned axes to those kept: positions of pixels are told apart."""
-    rest = sizes(node.meta["val"])[len(kept) :]
-    return kept + [axis(size, f"position in {where(node)}") for size in rest]
-
-
-@rule("conv1d", "conv2d", "conv3d")
-def _convolution(node: Node, shapes: Shapes) -> Axes:
-    images, weight = shapes[argument(node, 0)], shapes[argument(node, 1)]
-    bias = argument(node, 2)
-    if argument(node, 6, 1) != 1:
-        return _pinned(node, shapes, "no rule for the groups of")
-    if len(images) != len(weight):
-        return _pinned(node, shapes, "no batch axis in")
-    unify(weight[1], images[1], f"input channels of {where(node)}")
-    if bias is not None:
-        unify(weight[0], shapes[bias][0], f"bias of {where(node)}")
-    pin(weight[2:], f"kernel position in {where(node)}")
-    pin(images[2:], f"position in {where(node)}")
-    return _spatial(node, [images[0], weight[0]])
-
-
-@rule("linear")
-def _linear(node: Node, shapes: Shapes) -> Axes:
-    inputs, weight = shapes[argument(node, 0)], shapes[argument(node, 1)]
-    bias = argument(node, 2)
-    unify(weight[1], inputs[-1], f"input features of {where(node)}")
-    if bias is not None:
-        unify(weight[0], shapes[bias][0], f"bias of {where(node)}")
-    return [*inputs[:-1], weight[0]]
-
-
-@rule("batch_norm")
-def _batch_norm(node: Node, shapes: Shapes) -> Axes:
-    features = shapes[argument(node, 0)]
-    for position in range(1, 5):  # weight, bias, running mean and variance
-        vector = argument(node, position)
-        if vector is not None:
-            unify(features[1], shapes[vector][0], f"channels of {where(node)}")
-    return features
-
-
-@rule("layer_norm")
-def _layer_norm(node: Node, shapes: Shapes) -> Axes:
-    features = shapes[argument(node, 0)]
-    normalized = features[-len(argument(node, 1)) :]
-    for position in (2, 3):  # weight and bias
-        vector = argument(node, position)
-        if vector is not None:
-            for mine, its in zip(normalized, shapes[vector], strict=True):
-                unify(mine, its, f"normalized axes of {where(node)}")
-    return features
+# Position by position.
 
 
 @rule(*POINTWISE, *ELEMENTWISE)
-def _elementwise(node: Node, shapes: Shapes) -> Axes:
-    result: Axes = [() for _ in node.meta["val"].shape]
-    for operand in node.all_input_nodes:
-        if operand not in shapes:
-            continue  # a number, which has no axes
-        axes = shapes[operand]
-        offset = len(result) - len(axes)
-        for index, mine in enumerate(axes, start=offset):
-            if not mine:
-                continue  # size 1 is stretched over the other's axis
-            if result[index]:
-                unify(result[index], mine, f"operands of {where(node)}")
-            else:
-                result[index] = mine
-    return result
+def _elementwise(call: Call) -> Axes:
+    if operation_name(call.node) == "prelu" and call.axes(1).sizes != (1,):
+        return call.along(call.axes(0), [1], [1])
+    return call.aligned(call.tensors)
+
+
+@rule(*FACTORIES)
+def _factory(call: Call) -> Axes:
+    if operation_name(call.node) in ("tril", "triu") and call.axes(0).blocks:
+        raise Refused("units are told apart by")
+    return Axes(call.sizes)
+
+
+@rule("glu")
+def _gated(call: Call) -> Axes:
+    features = call.axes(0)
+    dim = call.dim(1, features, -1)
+    half = features.sizes[dim] // 2
+    halves = [
+        call.algebra.take(features, dim, np.arange(start, start + half))
+        for start in (0, half)
+    ]
+    return call.aligned(halves)
+
+
+@rule("batch_norm", "instance_norm")
+def _batch_norm(call: Call) -> Axes:
+    # Scale, shift, running mean and variance of each channel.
+    return call.along(_channelwise(call, 0, 2), range(1, 5), [1])
+
+
+@rule("layer_norm", "rms_norm")
+def _layer_norm(call: Call) -> Axes:
+    features = call.axes(0)
+    rank = len(features.sizes)
+    normalized = range(rank - len(call.given(1)), rank)
+    call.algebra.reduce(features, normalized, keep=True)
+    return call.along(features, [2, 3], normalized)
+
+
+@rule("group_norm")
+def _group_norm(call: Call) -> Axes:
+    features = _channelwise(call, 0, 2)
+    batch, channels, *pixels = features.sizes
+    groups = call.given(1)
+    grouped = call.algebra.reshape(
+        features, (batch, groups, channels // groups, *pixels)
+    )
+    call.algebra.reduce(grouped, range(2, len(grouped.sizes)), keep=True)
+    return call.along(features, [2, 3], [1])
+
+
+@rule("softmax", "log_softmax", "_softmax", "_log_softmax")
+def _softmax(call: Call) -> Axes:
+    features = call.axes(0)
+    call.algebra.reduce(features, [call.dim(1, features)], keep=True)
+    return call.aligned([features])
+
+
+# Sums over axes.
+
+
+@rule(
+    "mean",
+    "sum",
+    "amax",
+    "amin",
+    "var",
+    "std",
+    "prod",
+    "logsumexp",
+    "linalg_vector_norm",
+    "any",
+    "all",
+)
+def _reduction(call: Call) -> Axes:
+    features = call.axes(0)
+    reduced = call.given("dim")
+    if reduced is None or reduced == []:
+        reduced = range(len(features.sizes))
+    if isinstance(reduced, int):
+        reduced = [reduced]
+    return call.algebra.reduce(features, reduced, bool(call.given("keepdim", False)))
+
+
+@rule("max", "min")
+def _extremum(call: Call) -> Axes | list[Axes]:
+    if isinstance(call.node.meta["val"], Tensor):
+        if call.has(1):
+            return call.aligned(call.tensors)
+        return _reduction(call)
+    features = call.axes(0)
+    dim = call.dim(1, features)
+    features = call.algebra.pin(features, [dim])  # the index is a position
+    kept = call.algebra.reduce(features, [dim], bool(call.given("keepdim", False)))
+    return [kept, kept]
 
 
 @rule(*POOLING)
-def _pooling(node: Node, shapes: Shapes) -> Axes:
-    features = shapes[argument(node, 0)]
-    kept = len(features) - POOLING[operation_name(node)]
-    pin(features[kept:], f"position in {where(node)}")
-    return _spatial(node, features[:kept])
+def _pooling(call: Call) -> Axes:
+    return _channelwise(call, 0, -POOLING[operation_name(call.node)])
 
 
-@rule("mean", "sum", "amax", "amin")
-def _reduction(node: Node, shapes: Shapes) -> Axes:
-    # Symmetric in what it reduces: those axes stay as free as they were.
-    features = shapes[argument(node, 0)]
-    reduced = argument(node, "dim")
-    if reduced is None or reduced == []:
-        reduced = range(len(features))
-    if isinstance(reduced, int):
-        reduced = [reduced]
-    gone = {dim % len(features) for dim in reduced}
-    keep = bool(argument(node, "keepdim", False))
-    return [
-        () if index in gone else factors
-        for index, factors in enumerate(features)
-        if keep or index not in gone
-    ]
+@rule("linear")
+def _linear(call: Call) -> Axes:
+    inputs = call.axes(0)
+    batch = range(len(inputs.sizes) - 1)
+    rows, columns = -1, -2
+    operands = [(inputs, [*batch, columns]), (call.axes(1), [rows, columns])]
+    if call.has(2):
+        operands.append((call.axes(2), [rows]))
+    return call.algebra.combine(operands, [*batch, rows], call.sizes)
 
 
-@rule("flatten", "view", "reshape", "_unsafe_view", "squeeze", "unsqueeze")
-def _reshape(node: Node, shapes: Shapes) -> Axes:
-    return reshape(shapes[argument(node, 0)], sizes(node.meta["val"]), where(node))
+@rule("matmul", "bmm", "mm", "mv", "dot")
+def _matmul(call: Call) -> Axes:
+    return _product(call, call.axes(0), call.axes(1), call.sizes)
+
+
+@rule("addmm", "baddbmm")
+def _addmm(call: Call) -> Axes:
+    product = _product(call, call.axes(1), call.axes(2), call.sizes)
+    return call.aligned([product, call.axes(0)])
+
+
+@rule("einsum")
+def _einsum(call: Call) -> Axes:
+    equation = call.given(0).replace(" ", "")
+    operands, arrow, out = equation.partition("->")
+    terms = operands.split(",")
+    if not arrow:
+        letters = sorted(set(operands) - {","})
+        out = "".join(letter for letter in letters if operands.count(letter) == 1)
+    if "." in equation or any(len(set(term)) < len(term) for term in terms):
+        raise Refused("no rule for ellipses and diagonals in")
+    tensors = [call.shapes[tensor] for tensor in call.given(1)]
+    return call.algebra.combine(
+        [(axes, [*map(ord, term)]) for axes, term in zip(tensors, terms, strict=True)],
+        [*map(ord, out)],
+        call.sizes,
+    )
+
+
+@rule("scaled_dot_product_attention")
+def _attention(call: Call) -> Axes:
+    if call.given("enable_gqa", False):
+        raise Refused("no rule for grouped queries in")
+    query, key, value = (call.axes(which) for which in range(3))
+    *batch, length, _ = query.sizes
+    logits = (*batch, length, key.sizes[-2])
+    rank = len(logits)
+    turned = call.algebra.permute(key, [*range(rank - 2), rank - 1, rank - 2])
+    weights = _product(call, query, turned, logits)
+    if call.has("attn_mask"):
+        mask = call.axes("attn_mask")
+        weights = call.algebra.combine(
+            [(weights, range(rank)), (mask, range(rank - len(mask.sizes), rank))],
+            range(rank),
+            logits,
+        )
+    weights = call.algebra.combine([(weights, range(rank))], range(rank), logits)
+    return _product(call, weights, value, call.sizes)
+
+
+@rule("conv1d", "conv2d", "conv3d")
+def _convolution(call: Call) -> Axes:
+    return _convolved(call, call.given("groups", 1), _kernel(call), inputs=1, outputs=0)
+
+
+@rule("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
+def _transposed_convolution(call: Call) -> Axes:
+    return _convolved(call, call.given("groups", 1), _kernel(call), inputs=0, outputs=1)
+
+
+@rule("embedding")
+def _embedding(call: Call) -> Axes:
+    weight = call.algebra.pin(call.axes(0), [0])
+    index = call.algebra.pin(call.axes(1))
+    return _indexed(weight, 0, index, call.sizes)
+
+
+# What only moves data.
+
+
+@rule("flatten", "view", "reshape", "_unsafe_view", "squeeze", "unsqueeze", "unflatten")
+def _reshape(call: Call) -> Axes:
+    return call.algebra.reshape(call.axes(0), call.sizes)
 
 
 @rule("permute")
-def _permute(node: Node, shapes: Shapes) -> Axes:
-    features = shapes[argument(node, 0)]
-    return [features[dim] for dim in argument(node, 1)]
+def _permute(call: Call) -> Axes:
+    return call.algebra.permute(call.axes(0), call.given(1))
 
 
-@rule("transpose")
-def _transpose(node: Node, shapes: Shapes) -> Axes:
-    features = shapes[argument(node, 0)]
-    first, second = argument(node, 1), argument(node, 2)
-    features[first], features[second] = features[second], features[first]
+@rule("transpose", "swapaxes", "swapdims")
+def _transpose(call: Call) -> Axes:
+    features = call.axes(0)
+    first, second = call.dim(1, features), call.dim(2, features)
+    order = list(range(len(features.sizes)))
+    order[first], order[second] = second, first
+    return call.algebra.permute(features, order)
+
+
+@rule("t", "numpy_T", "mT", "adjoint")
+def _turn(call: Call) -> Axes:
+    rank = len(call.axes(0).sizes)
+    return call.algebra.permute(call.axes(0), [*range(rank - 2), rank - 1, rank - 2])
+
+
+@rule("movedim")
+def _movedim(call: Call) -> Axes:
+    features = call.axes(0)
+    source, destination = (
+        [dim % len(features.sizes) for dim in (d if isinstance(d, list) else [d])]
+        for d in (call.given(1), call.given(2))
+    )
+    order = [dim for dim in range(len(features.sizes)) if dim not in source]
+    for dim, to in sorted(zip(source, destination, strict=True), key=lambda x: x[1]):
+        order.insert(to, dim)
+    return call.algebra.permute(features, order)
+
+
+@rule("expand", "expand_as", "broadcast_to")
+def _expand(call: Call) -> Axes:
+    return call.algebra.expand(call.axes(0), call.sizes)
+
+
+@rule("cat", "concat", "concatenate")
+def _cat(call: Call) -> Axes:
+    parts = [call.shapes[tensor] for tensor in call.given(0)]
+    return call.algebra.cat(parts, call.dim(1, parts[0]))
+
+
+@rule("stack")
+def _stack(call: Call) -> Axes:
+    dim = call.given(1, 0) % len(call.sizes)
+    single = (*call.sizes[:dim], 1, *call.sizes[dim + 1 :])
+    parts = [call.shapes[tensor] for tensor in call.given(0)]
+    return call.algebra.cat([call.algebra.reshape(p, single) for p in parts], dim)
+
+
+@rule(
+    "chunk", "split", "split_with_sizes", "tensor_split", "unsafe_chunk", "unsafe_split"
+)
+def _split(call: Call) -> list[Axes]:
+    features = call.axes(0)
+    dim, start, parts = call.dim("dim", features), 0, []
+    for shape in call.each:
+        index = np.arange(start, start + shape[dim])
+        parts.append(call.algebra.take(features, dim, index))
+        start += shape[dim]
+    return parts
+
+
+@rule("unbind")
+def _unbind(call: Call) -> list[Axes]:
+    features = call.axes(0)
+    dim = call.dim(1, features)
+    return [
+        call.algebra.reshape(call.algebra.take(features, dim, np.array([i])), shape)
+        for i, shape in enumerate(call.each)
+    ]
+
+
+@rule("getitem")
+def _getitem(call: Call) -> Axes:
+    source, index = call.node.args
+    assert isinstance(source, Node) and isinstance(index, int)
+    return call.shapes.items(source)[index]
+
+
+@rule("select")
+def _select(call: Call) -> Axes:
+    features = call.axes(0)
+    dim, index = call.dim(1, features), call.given(2)
+    if not isinstance(index, int):
+        raise Refused("no rule for a computed index in")
+    chosen = np.array([index % features.sizes[dim]])
+    return call.algebra.reshape(call.algebra.take(features, dim, chosen), call.sizes)
+
+
+@rule("slice", "narrow")
+def _slice(call: Call) -> Axes:
+    features = call.axes(0)
+    dim = call.dim(1, features)
+    if features.sizes[dim] == call.sizes[dim]:
+        return features
+    start, step = call.given(2, 0) or 0, call.given("step", 1)
+    if not isinstance(start, int) or not isinstance(step, int):
+        if features.over(dim):
+            raise Refused("no rule for computed bounds in")
+        return Axes(call.sizes, features.blocks)
+    start = max(start + features.sizes[dim], 0) if start < 0 else start
+    index = start + step * np.arange(call.sizes[dim])
+    return call.algebra.take(features, dim, index)
+
+
+@rule("index_select")
+def _index_select(call: Call) -> Axes:
+    features = call.axes(0)
+    call.algebra.pin(call.axes(2))
+    features = call.algebra.pin(features, [call.dim(1, features)])
+    return Axes(call.sizes, features.blocks)
+
+
+@rule("index")
+def _index(call: Call) -> Axes:
+    features, indices = call.axes(0), call.given(1)
+    at = [dim for dim, index in enumerate(indices) if index is not None]
+    for dim in at:
+        call.algebra.pin(call.shapes[indices[dim]])
+    features = call.algebra.pin(features, at)
+    if len(at) != 1:
+        if features.blocks:
+            raise Refused("no rule for several indices in")
+        return Axes(call.sizes)
+    return _indexed(features, at[0], call.shapes[indices[at[0]]], call.sizes)
+
+
+@rule("roll")
+def _roll(call: Call) -> Axes:
+    features = call.axes(0)
+    dims = call.given(2, [])
+    if not dims:
+        raise Refused("no rule for flattened axes in")
+    for shift, dim in zip(call.given(1), dims, strict=True):
+        index = np.roll(np.arange(features.sizes[dim]), shift)
+        features = call.algebra.take(features, dim % len(features.sizes), index)
     return features
+
+
+@rule("flip")
+def _flip(call: Call) -> Axes:
+    features = call.axes(0)
+    for dim in call.given(1):
+        index = np.arange(features.sizes[dim])[::-1]
+        features = call.algebra.take(features, dim % len(features.sizes), index)
+    return features
+
+
+@rule("repeat", "tile")
+def _repeat(call: Call) -> Axes:
+    features = call.axes(0)
+    new = len(call.sizes) - len(features.sizes)
+    features = call.algebra.reshape(features, (*[1] * new, *features.sizes))
+    for dim, size in enumerate(call.sizes):
+        index = np.arange(size) % features.sizes[dim]
+        features = call.algebra.take(features, dim, index)
+    return features
+
+
+@rule("pad", "constant_pad_nd")
+def _pad(call: Call) -> Axes:
+    features, widths = call.axes(0), call.given(1)
+    dims = [len(features.sizes) - 1 - i // 2 for i in range(len(widths))]
+    padded = [dim for dim, width in zip(dims, widths, strict=True) if width != 0]
+    return Axes(call.sizes, call.algebra.pin(features, padded).blocks)
+
+
+@rule("channel_shuffle")
+def _channel_shuffle(call: Call) -> Axes:
+    (batch, channels, *pixels), groups = call.axes(0).sizes, call.given(1)
+    split = call.algebra.reshape(
+        call.axes(0), (batch, groups, channels // groups, *pixels)
+    )
+    order = [0, 2, 1, *range(3, len(split.sizes))]
+    return call.algebra.reshape(call.algebra.permute(split, order), call.sizes)
+
+
+@rule("pixel_shuffle")
+def _pixel_shuffle(call: Call) -> Axes:
+    *batch, channels, height, width = call.axes(0).sizes
+    r, algebra, n = call.given(1), call.algebra, len(batch)
+    split = algebra.reshape(
+        call.axes(0), (*batch, channels // r**2, r, r, height, width)
+    )
+    order = [*range(n), n, n + 3, n + 1, n + 4, n + 2]
+    return algebra.reshape(algebra.permute(split, order), call.sizes)
+
+
+# What several rules share.
+
+
+def _channelwise(call: Call, which: int, first: int) -> Axes:
+    """An argument whose axes from ``first`` on are pinned, with the result's sizes."""
+    features = call.axes(which)
+    rank = len(features.sizes)
+    kept = call.algebra.pin(features, range(first % rank, rank))
+    result = Axes(call.sizes, kept.blocks)
+    call.algebra.see(result)
+    return result
+
+
+def _kernel(call: Call) -> Axes:
+    """A convolution's weight, its kernel axes pinned."""
+    algebra = Algebra(call.shapes.units, f"kernel position in {where(call.node)}")
+    return algebra.pin(call.axes(1), range(2, len(call.axes(1).sizes)))
+
+
+def _indexed(table: Axes, dim: int, index: Axes, sizes: tuple[int, ...]) -> Axes:
+    """Entries of a table: one of its axes is replaced by those of the index."""
+    added = len(index.sizes) - 1
+    blocks = [
+        Block(tuple(d + added if d > dim else d for d in b.dims), b.units, b.places)
+        for b in table.blocks
+    ]
+    return Axes(sizes, tuple(blocks))
+
+
+def _product(call: Call, left: Axes, right: Axes, sizes: tuple[int, ...]) -> Axes:
+    """Matrix product of the last two axes, with broadcasting over those before."""
+    rows, inner, columns = -1, -2, -3
+    batch = max(len(left.sizes), len(right.sizes), 2) - 2
+    terms = []
+    for axes, ends in ((left, [rows, inner]), (right, [inner, columns])):
+        if len(axes.sizes) == 1:
+            ends = [inner]
+        own = len(axes.sizes) - len(ends)
+        terms.append((axes, [*range(batch - own, batch), *ends]))
+    ends = [rows] * (len(left.sizes) > 1) + [columns] * (len(right.sizes) > 1)
+    return call.algebra.combine(terms, [*range(batch), *ends], sizes)
+
+
+def _convolved(
+    call: Call, groups: int, weight: Axes, inputs: int, outputs: int
+) -> Axes:
+    """A convolution whose weight has its input and output channels on these axes."""
+    images, sample, channel, made = call.axes(0), 0, -1, -2
+    rank = len(images.sizes)
+    if rank != len(weight.sizes):
+        raise Refused("no batch axis in")
+    images = call.algebra.pin(images, range(2, rank))
+    pixels = range(1, rank - 1)
+    if groups == 1:
+        letters = [channel, made] if inputs == 0 else [made, channel]
+        terms = [
+            (Axes(weight.sizes[:2], weight.without(range(2, rank)).blocks), letters)
+        ]
+    else:
+        sides = _grouped(call, groups, weight)
+        terms = [(sides[inputs], [channel]), (sides[outputs], [made])]
+    terms.append((Axes(images.sizes[:2], images.blocks), [sample, channel]))
+    if call.has(2):
+        terms.append((call.axes(2), [made]))
+    return call.algebra.combine(terms, [sample, made, *pixels], call.sizes)
+
+
+def _grouped(call: Call, groups: int, weight: Axes) -> tuple[Axes, Axes]:
+    """The channels on both sides of a grouped convolution.
+
+    Its weight has all channels of one side on axis 0, group by group, and the
+    channels of one group of the other side on axis 1, which mean other units in each
+    group.  The groups of both sides are the same.
+    """
+    algebra, units = call.algebra, call.shapes.units
+    rows, columns = weight.sizes[:2]
+    mine = [b for b in weight.blocks if b.dims == (0,)]
+    outer = Axes((rows,), tuple(mine))
+    split = algebra.reshape(outer, (groups, rows // groups))
+    holders = algebra.reduce(split, [1], keep=False)
+    if columns == 1:
+        return outer, holders
+    place = np.arange(rows) % (rows // groups)
+    group = np.arange(rows) // (rows // groups)
+    both = [b for b in weight.blocks if b.dims == (0, 1)]
+    if not both:
+        along = weight.over(1)
+        if call.given(1).op != "placeholder" or not all(
+            units.untouched(block.units) for block in along
+        ):
+            raise Refused("no rule for a weight with other uses in")
+        more = units.new((groups - 1) * columns)
+        inner = np.append(along[0].units, more).reshape(groups, columns)
+        places = np.repeat(place[:, None], columns, 1)
+        both = [Block((0, 1), inner[group], places)]
+        kept = [b for b in weight.blocks if b.dims != (1,)]
+        call.shapes.refine(call.given(1), Axes(weight.sizes, (*kept, *both)))
+    table = both[0].units[place == 0]
+    inside = Axes((groups, columns), (Block((0, 1), table, np.zeros_like(table)),))
+    algebra.combine(
+        [(holders, [0]), (algebra.reduce(inside, [1], keep=False), [0])], [0], (groups,)
+    )
+    return outer, algebra.reshape(inside, (groups * columns,))

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from lmc.axes import Axis, Factor, axis, pin, resolve, size_of
+from lmc.axes import Algebra, fresh
 from lmc.graph import Graph, State, call, in_float64, operation_name, trace
 from lmc.permutation import Permutation
 from lmc.rules import POINTWISE, Shapes, apply_rule, sizes
+from lmc.units import Family, Units
 
 TOLERANCE = 1e-9
 """Relative float64 difference of outputs up to which a certificate holds."""
@@ -46,12 +49,23 @@ class Site:
     positions: Tensor = field(repr=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Activation:
-    """A place in the graph where the units of a group are one axis of a tensor."""
+    """A place in the graph where the units of a group are on one axis of a tensor.
+
+    Attributes
+    ----------
+    node
+        Name of the operation whose output it is.
+    axis
+        Axis of the output.
+    positions
+        Int64 ``(copies * size,)``: the position of each unit on the axis.
+    """
 
     node: str
     axis: int
+    positions: Tensor = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -201,8 +215,8 @@ def discover(model: nn.Module, *example_inputs: Any) -> Symmetry:
     ('classifier.weight', (1,))
     """
     graph = trace(model, *example_inputs)
-    shapes, tensors = _propagate(graph, model.state_dict())
-    groups, pinned = _collect(graph, shapes, tensors)
+    shapes = _propagate(graph, model.state_dict())
+    groups, pinned = _collect(graph, shapes)
     symmetry = Symmetry(
         groups=groups,
         pinned=pinned,
@@ -320,86 +334,172 @@ def _telling_apart(
         )
 
 
-def _propagate(graph: Graph, state: State) -> tuple[Shapes, dict[str, list[Axis]]]:
-    """Apply every rule; return all axes, and those of the state dict's tensors."""
-    shapes = Shapes()
-    tensors = {
-        name: [axis(size) for size in tensor.shape] for name, tensor in state.items()
-    }
-    for name, aliases in graph.aliases.items():
-        tensors[name] = tensors[aliases[0]]  # a shared tensor is permuted as one
+def _propagate(graph: Graph, state: State) -> Shapes:
+    """Apply every rule; return the axes of all values."""
+    shapes = Shapes(Units())
+    first = {name: aliases[0] for name, aliases in graph.aliases.items()}
+    for name in state:
+        if name == first[name]:  # a shared tensor is permuted as one
+            shapes.tensors[name] = fresh(shapes.units, state[name].shape)
     used: set[str] = set()
     for node in graph.nodes:
         if node.op == "placeholder":
             source = graph.tensors.get(node.name)
-            if source in tensors:
-                shapes[node] = tensors[source]
+            if source in first:
+                shapes.place(node, first[source])
                 if node.users:
-                    used.update(graph.aliases[source])
+                    used.add(first[source])
             elif isinstance(node.meta.get("val"), Tensor):
                 why = f"position in the model's input {node.name}"
-                shapes[node] = [axis(s, why) for s in sizes(node.meta["val"])]
+                shapes[node] = fresh(shapes.units, sizes(node.meta["val"]), why)
         elif node.op == "call_function":
             apply_rule(node, shapes)
         elif node.op == "output":
+            algebra = Algebra(shapes.units, "position in the model's output")
             for value in node.all_input_nodes:
-                if value in shapes:
-                    pin(shapes[value], "position in the model's output")
-    for name in tensors:
+                for axes in shapes.items(value):
+                    algebra.pin(axes)
+    for name, axes in shapes.tensors.items():
         if name not in used:
-            pin(tensors[name], "the model does not use it")
-    return shapes, tensors
+            Algebra(shapes.units, "the model does not use it").pin(axes)
+        for block in axes.blocks:
+            shapes.units.see(block.units, block.places)
+    return shapes
 
 
 def _collect(
-    graph: Graph, shapes: Shapes, tensors: Mapping[str, list[Axis]]
+    graph: Graph, shapes: Shapes
 ) -> tuple[dict[str, Group], tuple[Pinned, ...]]:
-    """Turn resolved axes into groups with their sites, and pinned axes."""
-    sites: dict[Factor, list[Site]] = {}
-    pinned: list[Pinned] = []
-    for name, axes in tensors.items():
-        for index, factors in enumerate(axes):
-            resolved = resolve(factors)
-            for position, factor in enumerate(resolved):
-                if factor.reason is not None:
-                    pinned.append(Pinned(name, index, factor.size, factor.reason))
-                    continue
-                outer = size_of(resolved[:position])
-                inner = size_of(resolved[position + 1 :])
-                grid = torch.arange(outer * factor.size * inner)
-                grid = grid.view(outer, factor.size, inner).movedim(1, 0)
-                sites.setdefault(factor, []).append(
-                    Site(name, (index,), grid.reshape(factor.size, -1))
-                )
+    """Turn families of units into groups with their sites; list all other units."""
+    homes = _homes(shapes)
+    seen = _seen(graph, shapes)
+    names: dict[Family, str] = {}
     groups: dict[str, Group] = {}
-    for factor, found in sites.items():
-        produced = [site for site in found if site.axes == (0,)] or found
+    free: set[int] = set()
+    for family in shapes.units.families():
+        free.update(family.members.ravel().tolist())
+        sites = _sites(family, homes, graph)
+        produced = [site for site in sites if site.axes == (0,)] or sites
         base = produced[0].name.rpartition(".")[0] or produced[0].name
         name, number = base, 2
         while name in groups:
             name, number = f"{base}#{number}", number + 1
+        names[family] = name
         groups[name] = Group(
-            name, factor.size, tuple(found), _activations(graph, shapes, factor)
+            name,
+            family.size,
+            sites,
+            _activations(family, seen, shapes.units),
+            None if family.parent is None else names[family.parent],
+            len(family.members) // family.size,
         )
+    pinned = []
+    for name, axes in shapes.tensors.items():
+        for block in axes.blocks:
+            fixed = [
+                unit for unit in np.unique(block.units).tolist() if unit not in free
+            ]
+            alone = "no other unit plays the same part"
+            reasons = Counter(shapes.units.reason(unit) or alone for unit in fixed)
+            for reason, count in reasons.items():
+                for alias in graph.aliases[name]:
+                    pinned.append(Pinned(alias, block.dims[-1], count, reason))
     return groups, tuple(pinned)
 
 
-def _activations(
-    graph: Graph, shapes: Shapes, factor: Factor
-) -> tuple[Activation, ...]:
-    """Where the units are one whole axis of a nonlinearity's (or layer's) output."""
+class _Home(NamedTuple):
+    """Where a unit is in the state dict: its one axis (or two), and its positions."""
+
+    name: str
+    axes: tuple[int, ...]
+    positions: list[int]
+
+
+def _homes(shapes: Shapes) -> dict[int, _Home]:
+    """Return the home of each unit that is in a parameter or buffer."""
+    homes: dict[int, _Home] = {}
+    for name, axes in shapes.tensors.items():
+        for block in axes.blocks:
+            positions: dict[int, list[int]] = {}
+            order = block.places.ravel().argsort(kind="stable")
+            ordered = block.units.ravel()[order]
+            for unit, position in zip(ordered.tolist(), order.tolist(), strict=True):
+                positions.setdefault(unit, []).append(position)
+            for unit, found in positions.items():
+                homes[unit] = _Home(name, block.dims, found)
+    return homes
+
+
+def _sites(
+    family: Family, homes: Mapping[int, _Home], graph: Graph
+) -> tuple[Site, ...]:
+    """Collect where the things of a family are, with all that is inside them."""
+    columns: dict[tuple[int, tuple[int, ...]], list[Tensor]] = {}
+    names = list(graph.aliases)
+    order = {name: number for number, name in enumerate(names)}
+    for number, column in enumerate(family.members.T.tolist()):
+        home = homes.get(column[0])
+        if home is None or (number >= family.own and len(home.axes) > 1):
+            continue  # a block is in no tensor; it moves the rows of such a weight
+        positions = torch.tensor([homes[unit].positions for unit in column])
+        for alias in graph.aliases[home.name]:
+            columns.setdefault((order[alias], home.axes), []).append(positions)
+    sites = []
+    for number, axes in sorted(columns):
+        positions = torch.cat(columns[number, axes], 1)
+        positions = positions[:, positions[0].argsort()]
+        sites.append(Site(names[number], axes, positions))
+    return tuple(sites)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Units (by leader) along one axis of an operation's output, and where."""
+
+    node: str
+    axis: int
+    pointwise: bool
+    positions: Mapping[int, list[int]]
+
+
+def _seen(graph: Graph, shapes: Shapes) -> list[_Seen]:
+    """List where units are one axis of a nonlinearity's or a layer's output."""
     layers = {layer.node for layer in graph.layers}
-    behind: list[Activation] = []
-    before: list[Activation] = []
+    seen = []
     for node in graph.nodes:
+        pointwise = operation_name(node) in POINTWISE
         if node.op != "call_function" or node not in shapes:
             continue
-        for index, factors in enumerate(shapes[node]):
-            if factors == (factor,):
-                if operation_name(node) in POINTWISE:
-                    behind.append(Activation(node.name, index))
-                elif node.name in layers:
-                    before.append(Activation(node.name, index))
+        if not pointwise and node.name not in layers:
+            continue
+        for block in shapes[node].blocks:
+            if len(block.dims) == 1:
+                positions: dict[int, list[int]] = {}
+                for position, unit in enumerate(block.units.tolist()):
+                    leader = shapes.units.leader(unit)
+                    positions.setdefault(leader, []).append(position)
+                seen.append(_Seen(node.name, block.dims[0], pointwise, positions))
+    return seen
+
+
+def _activations(
+    family: Family, seen: Sequence[_Seen], units: Units
+) -> tuple[Activation, ...]:
+    """Where each thing of a family is in the outputs of nonlinearities, or layers."""
+    leaders = [units.leader(unit) for unit in family.members[:, 0].tolist()]
+    behind: list[Activation] = []
+    before: list[Activation] = []
+    for place in seen:
+        if not all(leader in place.positions for leader in leaders):
+            continue
+        positions = [place.positions[leader] for leader in leaders]
+        many = {len(found) for found in positions}
+        if len(many) == 1 and (many == {1} or not place.pointwise):
+            found = behind if place.pointwise else before
+            found += [
+                Activation(place.node, place.axis, torch.tensor(column))
+                for column in zip(*positions, strict=True)
+            ]
     return tuple(behind or before)
 
 

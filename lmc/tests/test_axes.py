@@ -1,157 +1,216 @@
-"""The algebra of axes, against index arithmetic in numpy and cases by hand."""
+"""The algebra of axes, against numpy on a tensor that holds every element's unit."""
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from lmc.axes import Axis, Factor, axis, pin, reshape, resolve, size_of, split, unify
+from lmc.axes import Algebra, Axes, Block, fresh
+from lmc.units import Units
 
-
-def sizes(factors: Axis) -> list[int]:
-    """Sizes of an axis's factors after all unifications."""
-    return [factor.size for factor in resolve(factors)]
-
-
-def reasons(factors: Axis) -> list[str | None]:
-    """Reasons of an axis's factors after all unifications."""
-    return [factor.reason for factor in resolve(factors)]
+SHAPES = [(2, 6, 2, 3), (2, 4, 4), (3, 8), (12,), (1, 6, 1, 2)]
 
 
-def moved(factors: Axis, factor: Factor, order: list[int]) -> list[int]:
-    """Where the positions of an axis go when one of its factors is permuted."""
-    factors = resolve(factors)
-    grid = np.arange(size_of(factors)).reshape([f.size for f in factors])
-    return np.take(grid, order, axis=factors.index(factor)).ravel().tolist()
+def written(axes: Axes) -> np.ndarray:
+    """Each element's unit, for axes with one block."""
+    (block,) = axes.blocks
+    shape = [s if d in block.dims else 1 for d, s in enumerate(axes.sizes)]
+    return np.broadcast_to(block.units.reshape(shape), axes.sizes)
 
 
-def test_axis_of_one_position_has_no_factors():
-    """Nothing can be permuted on an axis of size 1."""
-    assert axis(1) == () and size_of(axis(1)) == 1
-    assert sizes(axis(3)) == [3]
+def channels(units: Units, shape: tuple[int, ...]) -> Axes:
+    """Units along one axis of a tensor, the others rigid."""
+    dim = min(1, len(shape) - 1)
+    block = Block((dim,), units.new(shape[dim]), np.zeros(shape[dim], np.int64))
+    return Axes(shape, (block,))
 
 
-def test_unify_makes_two_factors_one():
-    """Two axes of one factor each are the same factor afterwards."""
-    a, b = axis(5), axis(5)
-    unify(a, b, "test")
-    assert resolve(a) == resolve(b) and sizes(a) == [5]
+@st.composite
+def shapes_of(draw: st.DrawFn, size: int) -> tuple[int, ...]:
+    """Draw a shape with this number of elements."""
+    shape: list[int] = []
+    while size > 1 and len(shape) < 5:
+        divisors = [n for n in range(1, size + 1) if size % n == 0]
+        shape.append(draw(st.sampled_from(divisors)))
+        size //= shape[-1]
+    return (*shape, size)
 
 
-@pytest.mark.parametrize("product_first", [True, False])
-def test_unify_turns_a_factor_into_the_product(product_first):
-    """A flattened axis unified with a weight's axis makes the weight's a product."""
-    product, single = (Factor(4), Factor(3), Factor(2)), axis(24)
-    unify(*((product, single) if product_first else (single, product)), "test")
-    assert resolve(single) == resolve(product) and sizes(single) == [4, 3, 2]
+@given(st.sampled_from(SHAPES), st.data())
+def test_moving_data_moves_units(shape, data):
+    """View, permute, take, expand and cat do to units what numpy does."""
+    units = Units()
+    algebra = Algebra(units, "why")
+    axes = channels(units, shape)
+    array = written(axes)
+    for _ in range(data.draw(st.integers(1, 5))):
+        kind = data.draw(st.sampled_from(["view", "permute", "take", "expand", "cat"]))
+        dim = data.draw(st.integers(0, array.ndim - 1))
+        if kind == "view":
+            new = data.draw(shapes_of(array.size))
+            axes, array = algebra.reshape(axes, new), array.reshape(new)
+        elif kind == "permute":
+            order = data.draw(st.permutations(range(array.ndim)))
+            axes, array = algebra.permute(axes, order), array.transpose(order)
+        elif kind == "take":
+            most = array.shape[dim]
+            index = np.array(
+                data.draw(st.permutations(range(most)))[
+                    : data.draw(st.integers(1, most))
+                ]
+            )
+            axes, array = algebra.take(axes, dim, index), array.take(index, dim)
+        elif kind == "expand":
+            new = (2, *array.shape)
+            axes, array = algebra.expand(axes, new), np.broadcast_to(array, new)
+        else:
+            axes = algebra.cat([axes, axes], dim)
+            array = np.concatenate([array, array], dim)
+        assert axes.sizes == array.shape
+        if not axes.blocks:  # a single unit is left, which needs no axis
+            assert len(np.unique(array)) == 1
+            return
+        assert (written(axes) == array).all()
+        (block,) = axes.blocks
+        pairs = np.stack([block.units.ravel(), block.places.ravel()])
+        assert len(np.unique(pairs, axis=1).T) == block.units.size
 
 
-def test_unify_refines_products_that_interleave():
-    """6 x 4 and 2 x 12 have the common refinement 2 x 3 x 4."""
-    a, b = (Factor(6), Factor(4)), (Factor(2), Factor(12))
-    unify(a, b, "test")
-    assert resolve(a) == resolve(b) and sizes(a) == [2, 3, 4]
+def test_flattened_channels_have_places():
+    """Channels x pixels: a channel occurs once for each pixel."""
+    units = Units()
+    axes = Algebra(units, "").reshape(channels(units, (2, 3, 2, 2)), (2, 12))
+    (block,) = axes.blocks
+    assert block.units.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    assert block.places.tolist() == [0, 1, 2, 3] * 3
 
 
-def test_unified_factors_move_both_axes_alike():
-    """Permuting any common factor is one index map on both axes."""
-    a, b = (Factor(6), Factor(4)), (Factor(2), Factor(12))
-    unify(a, b, "test")
-    for factor in resolve(a):
-        order = np.random.default_rng(0).permutation(factor.size).tolist()
-        assert moved(a, factor, order) == moved(b, factor, order)
+def test_unflattened_channels_have_none():
+    """Back again: one axis, each unit once."""
+    units = Units()
+    algebra = Algebra(units, "")
+    flat = algebra.reshape(channels(units, (2, 3, 2, 2)), (2, 12))
+    (block,) = algebra.reshape(flat, (2, 3, 2, 2)).blocks
+    assert block.dims == (1,)
+    assert block.units.tolist() == [0, 1, 2] and not block.places.any()
 
 
-@pytest.mark.parametrize(
-    ("left", "right"), [((6, 4), (4, 6)), ((3, 8), (8, 3)), ((2, 3, 4), (2, 4, 3))]
-)
-def test_misaligned_products_are_pinned(left, right):
-    """6 x 4 and 4 x 6 share no factor: what is left of both is pinned."""
-    a, b = tuple(map(Factor, left)), tuple(map(Factor, right))
-    unify(a, b, "sum of two")
-    aligned = 1 if left[0] == right[0] else 0
-    for factors in (a, b):
-        expected = [None] * aligned + ["factors do not align: sum of two"] * (
-            len(resolve(factors)) - aligned
-        )
-        assert reasons(factors) == expected
+def families(units: Units) -> list[tuple[int, int]]:
+    """Copies and size of each family."""
+    return [(len(f.members) // f.size, f.size) for f in units.families()]
 
 
-def test_unify_of_a_product_with_itself_swapped_terminates():
-    """(a, b) unified with (b, a) leaves three equal factors of 2 for 2 x 4."""
-    a, b = Factor(2), Factor(4)
-    unify((a, b), (b, a), "test")
-    assert resolve((a, b)) == resolve((b, a))
-    assert sizes((a, b)) == [2, 2, 2] and len(set(resolve((a, b)))) == 1
+def vector(units: Units, size: int) -> Axes:
+    """A seen vector of new units."""
+    axes = fresh(units, (size,))
+    Algebra(units, "").see(axes)
+    return axes
 
 
-def test_unify_refuses_axes_of_different_sizes():
-    """The error names both sizes and the operation."""
-    with pytest.raises(ValueError, match="axes of 6 and 4: bias of conv"):
-        unify(axis(6), axis(4), "bias of conv")
+def test_two_free_axes_that_become_one_are_pinned():
+    """No name in this algebra moves the rows of 2 x 3 and its columns."""
+    units = Units()
+    algebra = Algebra(units, "merged")
+    outer = algebra.combine(
+        [(vector(units, 2), [0]), (vector(units, 3), [1])], [0, 1], (2, 3)
+    )
+    assert algebra.reshape(outer, (6,)).blocks == ()
+    assert families(units) == []
+    assert units.reason(0) == units.reason(2) == "merged"
 
 
-def test_pin_reaches_what_was_unified_before_and_after():
-    """A pin on one axis holds for every axis tied to it, earlier or later."""
-    a, b, c = axis(6), axis(6), (Factor(2), Factor(3))
-    unify(a, b, "test")
-    pin([a], "logits")
-    unify(b, c, "test")
-    assert reasons(a) == reasons(b) == reasons(c) == ["logits", "logits"]
+def test_combining_with_a_rigid_axis_pins():
+    """A value that tells its positions apart fixes the units beside it."""
+    units = Units()
+    algebra = Algebra(units, "rigid")
+    algebra.combine([(vector(units, 3), [0]), (Axes((3,)), [0])], [0], (3,))
+    assert families(units) == [] and units.reason(0) == "rigid"
 
 
-def test_the_first_reason_is_kept():
-    """A factor pinned twice says why it was pinned first, also through a tie."""
-    a, b = axis(3), axis(3, "second")
-    pin([a], "first")
-    pin([a], "later")
-    assert reasons(a) == ["first"]
-    unify(a, b, "test")
-    pin([a], "much later")
-    assert reasons(a) == reasons(b) and reasons(a)[0] in {"first", "second"}
+@pytest.mark.parametrize("rigid", [Axes((1,)), Axes((3,), (), frozenset({0}))])
+def test_combining_with_one_value_for_all_leaves_units_free(rigid):
+    """An axis of size 1, or one that was expanded from it."""
+    units = Units()
+    algebra = Algebra(units, "")
+    algebra.combine([(vector(units, 3), [0]), (rigid, [0])], [0], (3,))
+    assert families(units) == [(1, 3)]
 
 
-def test_split_keeps_the_reason_and_binds_the_factor():
-    """A factor of 12 split by 3 is 3 x 4; the parts of a pinned one are pinned."""
-    free, pinned = Factor(12), Factor(12, "input")
-    assert split(free, 3) == resolve((free,)) and sizes((free,)) == [3, 4]
-    split(pinned, 3)
-    assert reasons((pinned,)) == ["input", "input"] and reasons((free,)) == [None] * 2
+def test_broadcasting_over_rows_holds_them_as_blocks():
+    """Six units as 2 x 3, times a vector over the rows: the rows move with it."""
+    units = Units()
+    algebra = Algebra(units, "")
+    table = algebra.reshape(vector(units, 6), (2, 3))
+    scale = vector(units, 2)
+    algebra.combine([(table, [0, 1]), (scale, [0])], [0, 1], (2, 3))
+    blocks, inside = units.families()
+    assert (blocks.size, inside.size, inside.parent) == (2, 3, blocks)
+    assert sorted(blocks.members[1].tolist()) == [3, 4, 5, 7, 9]
 
 
-def test_flatten_keeps_channels_and_pixels_as_factors():
-    """N x C x H x W flattened to N x CHW: one axis with the factors C, H, W."""
-    n, c, h, w = axis(2), axis(8), axis(3), axis(5)
-    first, second = reshape([n, c, h, w], [2, 120], "flatten")
-    assert first == n and second == (*c, *h, *w)
+def test_contraction_ties_what_it_sums_over():
+    """Rows of a matrix product keep their units; the summed axes are one."""
+    units = Units()
+    algebra = Algebra(units, "")
+    left, right = fresh(units, (2, 3)), fresh(units, (3, 4))
+    for axes in (left, right):
+        algebra.see(axes)
+    result = algebra.combine([(left, [0, 1]), (right, [1, 2])], [0, 2], (2, 4))
+    assert [block.units.tolist() for block in result.blocks] in (
+        [[0, 1], [8, 9, 10, 11]],
+        [[8, 9, 10, 11], [0, 1]],
+    )
+    assert sorted(families(units)) == [(1, 2), (1, 3), (1, 4)]
 
 
-def test_reshape_splits_a_factor_row_major():
-    """12 as 3 x 4: permuting either part is numpy's permutation of rows or columns."""
-    twelve = axis(12)
-    rows, columns = reshape([twelve], [3, 4], "view")
-    assert resolve(twelve) == (*rows, *columns)
-    assert moved(twelve, rows[0], [2, 0, 1]) == [8, 9, 10, 11, *range(8)]
-    assert moved(twelve, columns[0], [1, 0, 2, 3])[:6] == [1, 0, 2, 3, 5, 4]
+def test_a_sum_over_some_units_tells_them_from_the_others():
+    """The sum of the first two of five."""
+    units = Units()
+    algebra = Algebra(units, "")
+    first = algebra.take(vector(units, 5), 0, np.arange(2))
+    assert algebra.reduce(first, [0], keep=False).blocks == ()
+    assert sorted(families(units)) == [(1, 2), (1, 3)]
 
 
-def test_reshape_ignores_and_makes_axes_of_one():
-    """Squeezed and unsqueezed axes of size 1 change nothing else."""
-    c = axis(4)
-    assert reshape([axis(1), c, axis(1)], [4], "squeeze") == [c]
-    assert reshape([c], [1, 4, 1], "unsqueeze") == [(), c, ()]
+def test_a_single_selected_unit_is_told_from_the_others():
+    """Nothing of it is left on an axis, but it is not exchanged."""
+    units = Units()
+    algebra = Algebra(units, "")
+    assert algebra.take(vector(units, 5), 0, np.array([2])).blocks == ()
+    assert families(units) == [(1, 4)]
 
 
-def test_reshape_sees_earlier_unifications():
-    """An axis that became a product can be taken apart along that product."""
-    flat, c, p = axis(12), axis(4), axis(3)
-    unify(flat, (*c, *p), "test")
-    assert reshape([flat], [4, 3], "view") == [resolve(c), resolve(p)]
+def test_concatenated_units_stay_apart():
+    """Two free segments and a rigid one, which is pinned."""
+    units = Units()
+    algebra = Algebra(units, "rigid")
+    parts = [vector(units, 2), Axes((3,)), vector(units, 4)]
+    joined = algebra.cat(parts, 0)
+    algebra.see(joined)
+    assert joined.sizes == (9,)
+    assert sorted(families(units)) == [(1, 2), (1, 4)]
 
 
-def test_reshape_that_does_not_align_pins_everything():
-    """6 x 4 read as 4 x 6 mixes units: arguments and result are pinned with why."""
-    six, four = axis(6), axis(4)
-    result = reshape([six, four], [4, 6], "view of x")
-    why = ["axes do not align: view of x"]
-    assert [sizes(factors) for factors in result] == [[4], [6]]
-    for factors in (six, four, *result):
-        assert set(reasons(factors)) == set(why)
+def test_concatenation_ties_the_other_axes():
+    """Rows below rows: their columns are one."""
+    units = Units()
+    algebra = Algebra(units, "")
+    parts = [fresh(units, (2, 3)), fresh(units, (4, 3))]
+    for part in parts:
+        algebra.see(part)
+    algebra.see(algebra.cat(parts, 0))
+    assert sorted(families(units)) == [(1, 2), (1, 3), (1, 4)]
+
+
+def test_interleaved_halves_stay_free():
+    """A channel shuffle of two segments, cut in the middle: four free parts."""
+    units = Units()
+    algebra = Algebra(units, "")
+    joined = algebra.cat([vector(units, 6), vector(units, 6)], 0)
+    shuffled = algebra.permute(algebra.reshape(joined, (2, 6)), (1, 0))
+    flat = algebra.reshape(shuffled, (12,))
+    halves = [algebra.take(flat, 0, np.arange(6) + start) for start in (0, 6)]
+    for half in halves:
+        algebra.see(half)
+    assert halves[0].blocks[0].units.tolist() == [0, 6, 1, 7, 2, 8]
+    assert families(units) == [(1, 3)] * 4
