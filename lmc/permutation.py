@@ -103,8 +103,8 @@ class Permutation:
 
     def invert(self) -> Permutation:
         """Return the permutation that undoes this one."""
-        moved = self._moved()
-        return self._from_moved({name: p.argsort() for name, p in moved.items()})
+        moved = {name: p.argsort() for name, p in self.moved().items()}
+        return Permutation.from_moved(self.symmetry, moved)
 
     def compose(self, then: Permutation) -> Permutation:
         """Return the permutation that applies this one first and ``then`` after it.
@@ -123,13 +123,21 @@ class Permutation:
                 "permutations of different groups have no product: both must be of "
                 "one architecture"
             )
-        mine, others = self._moved(), then._moved()
-        return self._from_moved(
-            {name: p[others[name].to(p.device)] for name, p in mine.items()}
+        mine, others = self.moved(), then.moved()
+        return Permutation.from_moved(
+            self.symmetry,
+            {name: p[others[name].to(p.device)] for name, p in mine.items()},
         )
 
-    def _moved(self) -> dict[str, Tensor]:
-        """For all units of a group, in all blocks, whose place each takes."""
+    def moved(self) -> dict[str, Tensor]:
+        """Return for each group whose place each unit takes, over all blocks at once.
+
+        Returns
+        -------
+        dict of str to Tensor
+            Int64 ``(copies * size,)``: unit ``i`` of the permuted model is unit
+            ``moved[i]`` of the original, whatever block that was in.
+        """
         moved: dict[str, Tensor] = {}
         for name, group in self.symmetry.groups.items():
             inside = self.indices[name]
@@ -139,16 +147,29 @@ class Permutation:
             moved[name] = inside.flatten()
         return moved
 
-    def _from_moved(self, moved: Mapping[str, Tensor]) -> Permutation:
-        """The opposite of ``_moved``."""
-        groups = self.symmetry.groups
-        return Permutation(
-            self.symmetry,
+    @classmethod
+    def from_moved(cls, symmetry: Symmetry, moved: Mapping[str, Tensor]) -> Permutation:
+        """Return the permutation of which these are the :meth:`moved` units.
+
+        Raises
+        ------
+        ValueError
+            The units of a block do not stay together.
+        """
+        permutation = cls(
+            symmetry,
             {
-                n: (p % groups[n].size).view_as(_still(groups[n]))
-                for n, p in moved.items()
+                name: (moved[name] % group.size).view_as(_still(group))
+                for name, group in symmetry.groups.items()
             },
         )
+        for name, units in permutation.moved().items():
+            if not torch.equal(units, moved[name]):
+                raise ValueError(
+                    f"the units of group {name!r} do not move with those of "
+                    f"{symmetry.groups[name].parent!r}, which hold them"
+                )
+        return permutation
 
     def apply(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Permute parameters and buffers.
@@ -198,9 +219,10 @@ def units(tensor: Tensor, site: Site) -> Tensor:
     Everything else is the unit's places, then the tensor's other axes.
     """
     flat, axis = _flattened(tensor, site)
-    rows = flat.movedim(axis, 0)
-    chosen = rows.index_select(0, site.positions.flatten().to(tensor.device))
-    return chosen.reshape(len(site.positions), -1)
+    rows, positions = flat.movedim(axis, 0), site.positions.flatten()
+    if not torch.equal(positions, torch.arange(len(rows))):
+        rows = rows.index_select(0, positions.to(tensor.device))
+    return rows.reshape(len(site.positions), -1)
 
 
 def permute_site(tensor: Tensor, site: Site, indices: Tensor) -> Tensor:

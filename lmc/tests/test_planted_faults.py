@@ -87,8 +87,8 @@ FAULTS = {
         ("test_renormalization.py::test_statistics_are_those_of_numpy[vgg]",),
     ),
     "biases-left-out-of-the-cost": Fault(
-        "matching.py",
-        "left_out = set() if buffers else set(symmetry.graph.buffers)",
+        "matching/weights.py",
+        "left_out = {name for norm in norms for name in (norm.mean, norm.variance)}",
         "left_out = {name for name in symmetry.shapes if 'weight' not in name}",
         (
             "test_matching.py::test_biases_enter_unit_by_unit",
@@ -103,10 +103,9 @@ FAULTS = {
         ("test_symmetry.py::test_groups_of_a_vgg_with_norm[bn]",),
     ),
     "products-averaged-with-the-first-batch-size": Fault(
-        "matching.py",
-        "self.product += (a.T @ b).cpu() / len(a)",
-        "self.size = getattr(self, 'size', len(a))\n"
-        "        self.product += (a.T @ b).cpu() / self.size",
+        "matching/activations.py",
+        "weight * (a.T @ b).cpu() / len(a)",
+        "weight * (a.T @ b).cpu() / self.__dict__.setdefault('size', len(a))",
         ("test_matching.py::test_unequal_batches_count_alike",),
     ),
 }

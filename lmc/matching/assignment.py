@@ -1,0 +1,127 @@
+"""Linear assignment for groups, with the groups inside their units.
+
+The channels of an attention head are matched inside the head, so that heads are
+assigned by how well their channels can be: a pair of heads is worth its own score
+and the best assignments of everything inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from lmc.symmetry import Group, Symmetry
+
+
+@dataclass(frozen=True, eq=False)
+class Branch:
+    """A group with the groups inside its units."""
+
+    group: Group
+    inside: tuple[Branch, ...]
+
+    def groups(self) -> Iterator[Group]:
+        """Go through all groups, outer ones first."""
+        yield self.group
+        for branch in self.inside:
+            yield from branch.groups()
+
+
+def branches(symmetry: Symmetry) -> list[Branch]:
+    """Return the groups without a parent, with what is inside them."""
+
+    def grow(group: Group) -> Branch:
+        held = [g for g in symmetry.groups.values() if g.parent == group.name]
+        return Branch(group, tuple(map(grow, held)))
+
+    return [grow(g) for g in symmetry.groups.values() if g.parent is None]
+
+
+class Assignment:
+    """The best assignment of the units of a branch, with all that is inside.
+
+    Parameters
+    ----------
+    branch
+        The groups.
+    scores
+        For each group's name a ``(units of A, units of B)`` matrix over the units of
+        all copies, on the CPU.
+    outer
+        Assignments of the groups with something inside that are kept as they are;
+        by default those are found too.
+
+    Attributes
+    ----------
+    moved
+        For each group's name int64 ``(copies * size,)``: the unit of B for each unit
+        of A.
+    solves
+        Number of linear assignment problems solved.
+    """
+
+    def __init__(
+        self,
+        branch: Branch,
+        scores: Mapping[str, Tensor],
+        outer: Mapping[str, Tensor] | None = None,
+    ):
+        self.moved: dict[str, Tensor] = {}
+        self._outer = outer or {}
+        self.solves = 0
+        self._scores = scores
+        self._worth: dict[str, Tensor] = {}
+        name = branch.group.name
+        if outer is None:
+            self._weigh(branch)
+            self.moved[name] = self._best(self._worth[name])
+        else:
+            self._worth = dict(scores)
+            self.moved[name] = outer[name]
+        self._settle(branch)
+
+    def _weigh(self, branch: Branch) -> None:
+        """Add to the scores of pairs of units what is to be had inside them."""
+        worth = self._scores[branch.group.name]
+        for inner in branch.inside:
+            self._weigh(inner)
+            cells = _cells(self._worth[inner.group.name], inner.group.size)
+            worth = worth + torch.tensor(
+                [[self._value(cell) for cell in row] for row in cells],
+                dtype=worth.dtype,
+            )
+        self._worth[branch.group.name] = worth
+
+    def _settle(self, branch: Branch) -> None:
+        """Assign what is inside, now that the pairs of outer units are known."""
+        outer = self.moved[branch.group.name].tolist()
+        for inner in branch.inside:
+            name, size = inner.group.name, inner.group.size
+            if inner.inside and name in self._outer:
+                self.moved[name] = self._outer[name]
+            else:
+                cells = _cells(self._worth[name], size)
+                self.moved[name] = torch.cat(
+                    [
+                        theirs * size + self._best(cells[own, theirs])
+                        for own, theirs in enumerate(outer)
+                    ]
+                )
+            self._settle(inner)
+
+    def _value(self, cell: Tensor) -> float:
+        return float(cell[torch.arange(len(cell)), self._best(cell)].sum())
+
+    def _best(self, scores: Tensor) -> Tensor:
+        self.solves += 1
+        return torch.from_numpy(linear_sum_assignment(scores.numpy(), maximize=True)[1])
+
+
+def _cells(matrix: Tensor, size: int) -> Tensor:
+    """Cut a matrix into ``(blocks of A, blocks of B, size, size)``."""
+    count = len(matrix) // size
+    return matrix.view(count, size, count, size).transpose(1, 2)

@@ -1,0 +1,469 @@
+"""Weight matching: coordinate descent over linear assignment problems."""
+
+import math
+import time
+from collections.abc import Collection, Iterable, Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from lmc.graph import State
+from lmc.matching.assignment import Assignment, Branch, branches
+from lmc.matching.result import Matching
+from lmc.permutation import Permutation, inside_blocks, permute_site, units
+from lmc.symmetry import Group, Site, Symmetry
+
+_SLACK = {torch.float64: 1e-12, torch.float32: 1e-6}
+"""Relative gain up to which two objectives are equal, by rounding of the costs."""
+
+
+def weight_matching(
+    symmetry: Symmetry,
+    a: State,
+    b: State,
+    *,
+    generator: torch.Generator,
+    buffers: bool = False,
+    max_sweeps: int = 100,
+    start: Literal["identity", "forward"] = "identity",
+    restarts: int = 1,
+    dtype: torch.dtype = torch.float64,
+) -> Matching:
+    """Match the units of B to those of A by their weights.
+
+    Coordinate descent: for one group after another, in a random
+    order in each sweep, the permutation is replaced by the best one given all
+    others, a linear assignment problem on the inner products of the units' weights.
+    Groups inside a group's units (the channels of attention heads) are matched with
+    it.  Stops when a sweep changes nothing.  Every weight, bias and normalization
+    parameter of a unit enters; a step is taken only if the objective rises, so that
+    the distance between A and the permuted B never grows.
+
+    Costs are kept from step to step: only the inner products with units that have
+    moved since are computed again, and a group whose costs are what they were is not
+    solved again.
+
+    Parameters
+    ----------
+    symmetry
+        Groups of both networks.
+    a, b
+        State dicts of the two networks.  All but the assignment problems is computed
+        on the device of ``a``.
+    generator
+        Source of the order of the groups.
+    buffers
+        Whether BatchNorm's running statistics enter the objective, as they do in
+        the published code of arXiv 2402.05966.  Other buffers, such as a mask over
+        hidden units, are as fixed as weights and always enter.
+    max_sweeps
+        Upper bound on the number of sweeps over all groups.
+    start
+        Where the descent starts: at the identity, as in the reference, or at what a
+        first pass finds that goes from the inputs on and compares only weights whose
+        other axes have been matched before.  Deep residual networks and transformers
+        need it to be recovered from a random permutation.
+    restarts
+        Number of descents, each in an order of its own; the best one is returned,
+        with the solves and seconds of all.
+    dtype
+        Precision in which costs are computed, ``torch.float64`` or
+        ``torch.float32``.  The objective that is returned is in float64 always.
+
+    Returns
+    -------
+    Matching
+
+    Raises
+    ------
+    ValueError
+        A state dict does not fit the model, or holds values that are not finite;
+        there is no such start, no restart, or no costs of such a dtype.
+
+    References
+    ----------
+    Ainsworth et al., Git Re-Basin (arXiv 2209.04836), algorithm 1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lmc import Permutation, discover
+    >>> from lmc.models import MLP
+    >>> model = MLP((4, 16, 2)).eval()
+    >>> symmetry = discover(model, torch.zeros(2, 4))
+    >>> g = torch.Generator().manual_seed(0)
+    >>> shuffled = Permutation.random(symmetry, g).apply(model.state_dict())
+    >>> found = weight_matching(symmetry, model.state_dict(), shuffled, generator=g)
+    >>> recovered = found.permutation.apply(shuffled)
+    >>> all(torch.equal(recovered[k], v) for k, v in model.state_dict().items())
+    True
+    """
+    began = time.perf_counter()
+    if start not in ("identity", "forward"):
+        raise ValueError(f"unknown start {start!r}: choose 'identity' or 'forward'")
+    if restarts < 1:
+        raise ValueError(
+            f"restarts is a number of descents, at least 1: got {restarts}"
+        )
+    if dtype not in _SLACK:
+        raise ValueError(f"costs in {dtype} are too coarse: use float64 or float32")
+    norms = () if buffers else symmetry.graph.batch_norms
+    left_out = {name for norm in norms for name in (norm.mean, norm.variance)}
+    acted_on = {s.name for g in symmetry.groups.values() for s in g.sites} - left_out
+    names = [name for name in symmetry.shapes if name in acted_on]
+    pair = _Pair(
+        symmetry, _checked(symmetry, a, names, "a"), _checked(symmetry, b, names, "b")
+    )
+    best = None
+    solves = 0
+    for _ in range(restarts):
+        descent = _Descent(pair, dtype)
+        if start == "forward":
+            descent.go_forward()
+        descent.run(generator, max_sweeps)
+        solves += descent.solves
+        if best is None or descent.history[-1] > best.history[-1]:
+            best = descent
+    assert best is not None
+    permutation = Permutation.from_moved(symmetry, best.moved)
+    # Summed once more: the history has gathered the rounding of every step.
+    objective = pair.objective(permutation)
+    return Matching(
+        permutation,
+        objective,
+        (*best.history[:-1], objective),
+        solves,
+        time.perf_counter() - began,
+    )
+
+
+class _Pair:
+    """Two networks in float64, and where their groups are in their tensors."""
+
+    def __init__(self, symmetry: Symmetry, a: State, b: State):
+        self.symmetry = symmetry
+        self.a = a
+        self.b = {name: tensor.to(a[name].device) for name, tensor in b.items()}
+        self.energy = {name: float(t.square().sum()) for name, t in a.items()}
+        self.acting: dict[str, list[tuple[str, Site]]] = {name: [] for name in a}
+        for group in symmetry.groups.values():
+            for site in group.sites:
+                if site.name in a:
+                    self.acting[site.name].append((group.name, site))
+        self.sites = {
+            group.name: [s for s in _own_sites(symmetry, group) if s.name in a]
+            for group in symmetry.groups.values()
+        }
+        self.branches = [
+            branch
+            for branch in branches(symmetry)
+            if any(self.sites[group.name] for group in branch.groups())
+        ]
+
+    def coupled(self, branch: Branch) -> set[str]:
+        """Tensors on several axes of which a branch acts: they are bilinear in it."""
+        axes: dict[str, set[tuple[int, ...]]] = {}
+        for group in branch.groups():
+            for site in self.sites[group.name]:
+                axes.setdefault(site.name, set()).add(site.axes)
+        return {name for name, found in axes.items() if len(found) > 1}
+
+    def touched(self, branch: Branch) -> set[str]:
+        """Tensors on which a branch acts."""
+        return {s.name for group in branch.groups() for s in self.sites[group.name]}
+
+    def known(self, branch: Branch, waiting: Collection[str]) -> tuple[set[str], float]:
+        """Tensors on whose other axes no group waits, and their share of the norm."""
+        own = {group.name for group in branch.groups()}
+        waiting = set(waiting) - own
+        touched = self.touched(branch) - self.coupled(branch)
+        known = {
+            name
+            for name in touched
+            if waiting.isdisjoint(group for group, _ in self.acting[name])
+        }
+        all_of_it = sum(self.energy[name] for name in touched) or 1.0
+        return known, sum(self.energy[name] for name in known) / all_of_it
+
+    def permuted(self, name: str, permutation: Permutation) -> Tensor:
+        """B's tensor with all groups' permutations applied."""
+        tensor = self.b[name]
+        for group, site in self.acting[name]:
+            inside = inside_blocks(permutation.indices[group])
+            tensor = permute_site(tensor, site, inside)
+        return tensor
+
+    def product(self, name: str, permutation: Permutation) -> float:
+        """Inner product of A's and the permuted B's tensor."""
+        return float((self.a[name] * self.permuted(name, permutation)).sum())
+
+    def objective(self, permutation: Permutation) -> float:
+        """Inner product of all tensors on which a group acts."""
+        return math.fsum(self.product(name, permutation) for name in self.a)
+
+
+Moved = Mapping[str, Tensor]
+"""For each group the unit of B in the place of each unit, over all blocks."""
+
+Orders = dict[tuple[int, ...], Tensor]
+"""For axes of a tensor, whose place each position takes."""
+
+
+class _Descent:
+    """One coordinate descent: the present permutation and the costs computed so far.
+
+    Costs are between units of A and units of B by their original numbers, so that a
+    group's own permutation does not change them.
+    """
+
+    def __init__(self, pair: _Pair, dtype: torch.dtype):
+        self._pair = pair
+        self._dtype = dtype
+        self._a = {name: tensor.to(dtype) for name, tensor in pair.a.items()}
+        self._b = {name: tensor.to(dtype) for name, tensor in pair.b.items()}
+        identity = Permutation.identity(pair.symmetry)
+        self.moved = identity.moved()
+        self.history = [pair.objective(identity)]
+        self.solves = 0
+        self._costs: dict[tuple[str, int], tuple[Tensor, Orders]] = {}
+        self._orders: dict[str, Orders] = {
+            name: {
+                site.axes: torch.arange(
+                    tensor.flatten(site.axes[0], site.axes[-1]).shape[site.axes[0]]
+                )
+                for _, site in pair.acting[name]
+            }
+            for name, tensor in pair.a.items()
+        }
+
+    def go_forward(self) -> None:
+        """Match each group once, by what is matched already, best known ones first."""
+        waiting = dict(enumerate(self._pair.branches))
+        open_groups = {g.name for branch in waiting.values() for g in branch.groups()}
+        while waiting:
+            known = {
+                number: self._pair.known(branch, open_groups)
+                for number, branch in waiting.items()
+            }
+            number = max(known, key=lambda number: known[number][1])
+            branch = waiting.pop(number)
+            skipped = self._pair.touched(branch) - known[number][0]
+            scores, _ = self._scores(branch, skipped)
+            self._take(branch, self._assign(branch, scores))
+            open_groups -= {group.name for group in branch.groups()}
+        permutation = Permutation.from_moved(self._pair.symmetry, self.moved)
+        self.history = [self._pair.objective(permutation)]
+
+    def run(self, generator: torch.Generator, max_sweeps: int) -> None:
+        """Sweep over all groups until nothing changes."""
+        everything = self._pair.branches
+        settled: set[int] = set()
+        for _ in range(max_sweeps):
+            changed = False
+            for number in torch.randperm(len(everything), generator=generator).tolist():
+                branch = everything[number]
+                coupled = self._pair.coupled(branch)
+                scores, fresh = self._scores(branch, coupled)
+                if fresh or coupled or number not in settled:
+                    settled.add(number)
+                    changed |= self._step(branch, coupled, scores)
+            if not changed:
+                break
+
+    def _step(
+        self, branch: Branch, coupled: Collection[str], scores: Mapping[str, Tensor]
+    ) -> bool:
+        """Take the best assignment of a branch if it raises the objective."""
+        tried = [self._assign(branch, scores)]
+        if coupled:
+            present = self._bilinear(branch, coupled, self.moved)
+            tried.append(self._assign(branch, _sum(scores, present)))
+            tried = [self._inside(branch, coupled, scores, moved) for moved in tried]
+        gains = [self._gain(branch, coupled, scores, moved) for moved in tried]
+        gain, scale = max(gains)
+        # Equal up to rounding is no gain: ties must not keep the sweeps going.
+        if gain <= _SLACK[self._dtype] * scale:
+            return False
+        self._take(branch, tried[gains.index((gain, scale))])
+        self.history.append(self.history[-1] + gain)
+        return True
+
+    def _take(self, branch: Branch, moved: Moved) -> None:
+        """Make an assignment the present one."""
+        self.moved.update(moved)
+        for group in branch.groups():
+            for site in self._pair.sites[group.name]:
+                order = self._orders[site.name][site.axes]
+                taken = site.positions[self.moved[group.name]]
+                # A new tensor: costs remember the order that they rest on.
+                self._orders[site.name][site.axes] = order.index_put(
+                    (site.positions,), taken
+                )
+
+    def _scores(
+        self, branch: Branch, without: Collection[str]
+    ) -> tuple[dict[str, Tensor], bool]:
+        """Sum the costs of each group but at some tensors; say whether any is new."""
+        scores: dict[str, Tensor] = {}
+        fresh = False
+        for group in branch.groups():
+            count = group.copies * group.size
+            total = torch.zeros(count, count, dtype=torch.float64)
+            for number, site in enumerate(self._pair.sites[group.name]):
+                if site.name not in without:
+                    matrix, new = self._cost((group.name, number), site)
+                    total += matrix.cpu()
+                    fresh |= new
+            scores[group.name] = total
+        return scores, fresh
+
+    def _cost(self, key: tuple[str, int], site: Site) -> tuple[Tensor, bool]:
+        """Inner products at one site, given the order of the tensor's other axes."""
+        a, b = self._a[site.name], self._b[site.name]
+        now = {x: o for x, o in self._orders[site.name].items() if x != site.axes}
+        if key in self._costs:
+            matrix, before = self._costs[key]
+            moved = {x: (now[x] != before[x]).nonzero()[:, 0] for x in now}
+            moved = {axes: at for axes, at in moved.items() if len(at)}
+            if not moved:
+                return matrix, False
+            if len(moved) == 1:
+                ((axes, at),) = moved.items()
+                if 2 * len(at) <= len(now[axes]):
+                    rest = {x: order for x, order in now.items() if x != axes}
+                    new, old = (
+                        _reordered(b, {**rest, axes: orders[axes][at]})
+                        for orders in (now, before)
+                    )
+                    part = _reordered(a, {axes: at})
+                    matrix = matrix + _inner_products(part, new - old, site)
+                    self._costs[key] = matrix, now
+                    return matrix, True
+        matrix = _inner_products(a, _reordered(b, now), site)
+        self._costs[key] = matrix, now
+        return matrix, True
+
+    def _assign(
+        self, branch: Branch, scores: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        found = Assignment(branch, scores)
+        self.solves += found.solves
+        return found.moved
+
+    def _bilinear(
+        self, branch: Branch, coupled: Collection[str], moved: Moved
+    ) -> dict[str, Tensor]:
+        """Costs at the coupled tensors, each group against the others as they are."""
+        permutation = Permutation.from_moved(
+            self._pair.symmetry, {**self.moved, **moved}
+        )
+        now = {name: self._pair.permuted(name, permutation) for name in coupled}
+        costs = {}
+        for group in branch.groups():
+            count = group.copies * group.size
+            total = torch.zeros(count, count, dtype=torch.float64)
+            for site in self._pair.sites[group.name]:
+                if site.name in coupled:
+                    matrix = _inner_products(
+                        self._pair.a[site.name], now[site.name], site
+                    )
+                    total += matrix.cpu()
+            place = {**self.moved, **moved}[group.name].argsort()
+            costs[group.name] = total[:, place]
+        return costs
+
+    def _inside(
+        self,
+        branch: Branch,
+        coupled: Collection[str],
+        scores: Mapping[str, Tensor],
+        moved: dict[str, Tensor],
+    ) -> dict[str, Tensor]:
+        """Assign once more inside the blocks, where coupled tensors now say more."""
+        for group in branch.groups():
+            if group.parent is not None and any(
+                site.name in coupled for site in self._pair.sites[group.name]
+            ):
+                total = _sum(scores, self._bilinear(branch, coupled, moved))
+                found = Assignment(branch, total, outer=moved)
+                self.solves += found.solves
+                moved = {**moved, group.name: found.moved[group.name]}
+        return moved
+
+    def _gain(
+        self,
+        branch: Branch,
+        coupled: Collection[str],
+        scores: Mapping[str, Tensor],
+        moved: Moved,
+    ) -> tuple[float, float]:
+        """Rise of the objective, and the size of the terms that it comes from."""
+        terms: list[float] = []
+        for group in branch.groups():
+            own = torch.arange(group.copies * group.size)
+            matrix = scores[group.name]
+            terms += (matrix[own, moved[group.name]]).tolist()
+            terms += (-matrix[own, self.moved[group.name]]).tolist()
+        if coupled:
+            symmetry = self._pair.symmetry
+            after = Permutation.from_moved(symmetry, {**self.moved, **moved})
+            before = Permutation.from_moved(symmetry, self.moved)
+            for name in coupled:
+                terms.append(self._pair.product(name, after))
+                terms.append(-self._pair.product(name, before))
+        return math.fsum(terms), math.fsum(map(abs, terms))
+
+
+def _own_sites(symmetry: Symmetry, group: Group) -> list[Site]:
+    """Sites of a group without the positions of groups inside its units."""
+    inside: dict[tuple[str, tuple[int, ...]], set[int]] = {}
+    held = {group.name}
+    for other in symmetry.groups.values():  # parents come before their children
+        if other.parent in held:
+            held.add(other.name)
+            for site in other.sites:
+                taken = inside.setdefault((site.name, site.axes), set())
+                taken.update(site.positions.flatten().tolist())
+    sites = []
+    for site in group.sites:
+        taken = inside.get((site.name, site.axes), set())
+        first = site.positions[0].tolist()
+        kept = [place for place, position in enumerate(first) if position not in taken]
+        if kept:
+            sites.append(Site(site.name, site.axes, site.positions[:, kept]))
+    return sites
+
+
+def _reordered(tensor: Tensor, orders: Orders) -> Tensor:
+    """Select positions along some of a tensor's axes."""
+    for axes, order in orders.items():
+        (axis,) = axes  # grouped weights, with two axes in one, are coupled
+        tensor = tensor.index_select(axis, order.to(tensor.device))
+    return tensor
+
+
+def _inner_products(a: Tensor, b: Tensor, site: Site) -> Tensor:
+    """Inner products of all units of A with all units of B at a site, float64."""
+    return (units(a, site) @ units(b, site).T).double()
+
+
+def _sum(
+    first: Mapping[str, Tensor], second: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    return {name: matrix + second[name] for name, matrix in first.items()}
+
+
+def _checked(
+    symmetry: Symmetry, state: State, names: Iterable[str], which: str
+) -> dict[str, Tensor]:
+    """Return the named tensors in float64, all of them finite."""
+    symmetry.check(state)
+    tensors = {name: state[name].detach().double() for name in names}
+    for name, tensor in tensors.items():
+        if not bool(tensor.isfinite().all()):
+            raise ValueError(
+                f"{name} of network {which} has values that are not finite: nothing "
+                "can be matched to a network that has diverged"
+            )
+    return tensors
