@@ -341,9 +341,15 @@ def call(model: nn.Module, state: State, inputs: tuple[Any, ...]) -> Any:
     return functional_call(model, own, inputs, tie_weights=False)
 
 
-def in_float64(model: nn.Module) -> nn.Module:
-    """Return a copy of a model in float64, to check rounding-sensitive identities."""
-    return copy.deepcopy(model).double()
+def without_tensors(model: nn.Module) -> nn.Module:
+    """Return a copy of a model that holds nothing of its state dict, for `call`."""
+    empty = {
+        id(tensor): torch.empty(0)
+        if not isinstance(tensor, nn.Parameter)
+        else nn.Parameter(torch.empty(0), requires_grad=False)
+        for tensor in model.state_dict(keep_vars=True).values()
+    }
+    return copy.deepcopy(model, memo=dict(empty))
 
 
 def _aliases(model: nn.Module) -> dict[str, tuple[str, ...]]:

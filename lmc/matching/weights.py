@@ -226,7 +226,8 @@ class _Descent:
         self.moved = identity.moved()
         self.history = [pair.objective(identity)]
         self.solves = 0
-        self._costs: dict[tuple[str, int], tuple[Tensor, Orders]] = {}
+        self._totals: dict[str, Tensor] = {}
+        self._counted: dict[tuple[str, int], Orders] = {}
         self._orders: dict[str, Orders] = {
             name: {
                 site.axes: torch.arange(
@@ -304,45 +305,44 @@ class _Descent:
     def _scores(
         self, branch: Branch, without: Collection[str]
     ) -> tuple[dict[str, Tensor], bool]:
-        """Sum the costs of each group but at some tensors; say whether any is new."""
-        scores: dict[str, Tensor] = {}
+        """Inner products of each group's units but at some tensors; whether any is new.
+
+        A tensor that was taken into account once stays so.
+        """
         fresh = False
         for group in branch.groups():
-            count = group.copies * group.size
-            total = torch.zeros(count, count, dtype=torch.float64)
+            if group.name not in self._totals:
+                count = group.copies * group.size
+                self._totals[group.name] = torch.zeros(count, count).double()
             for number, site in enumerate(self._pair.sites[group.name]):
                 if site.name not in without:
-                    matrix, new = self._cost((group.name, number), site)
-                    total += matrix.cpu()
-                    fresh |= new
-            scores[group.name] = total
-        return scores, fresh
+                    change = self._change((group.name, number), site)
+                    if change is not None:
+                        self._totals[group.name] += change.cpu()
+                        fresh = True
+        return {
+            group.name: self._totals[group.name] for group in branch.groups()
+        }, fresh
 
-    def _cost(self, key: tuple[str, int], site: Site) -> tuple[Tensor, bool]:
-        """Inner products at one site, given the order of the tensor's other axes."""
+    def _change(self, key: tuple[str, int], site: Site) -> Tensor | None:
+        """What the inner products at a site have changed by since they were taken."""
         a, b = self._a[site.name], self._b[site.name]
         now = {x: o for x, o in self._orders[site.name].items() if x != site.axes}
-        if key in self._costs:
-            matrix, before = self._costs[key]
-            moved = {x: (now[x] != before[x]).nonzero()[:, 0] for x in now}
-            moved = {axes: at for axes, at in moved.items() if len(at)}
-            if not moved:
-                return matrix, False
-            if len(moved) == 1:
-                ((axes, at),) = moved.items()
-                if 2 * len(at) <= len(now[axes]):
-                    rest = {x: order for x, order in now.items() if x != axes}
-                    new, old = (
-                        _reordered(b, {**rest, axes: orders[axes][at]})
-                        for orders in (now, before)
-                    )
-                    part = _reordered(a, {axes: at})
-                    matrix = matrix + _inner_products(part, new - old, site)
-                    self._costs[key] = matrix, now
-                    return matrix, True
-        matrix = _inner_products(a, _reordered(b, now), site)
-        self._costs[key] = matrix, now
-        return matrix, True
+        before = self._counted.get(key)
+        self._counted[key] = now
+        if before is None:
+            return _inner_products(a, _reordered(b, now), site)
+        moved = {x: (now[x] != before[x]).nonzero()[:, 0] for x in now}
+        moved = {axes: at for axes, at in moved.items() if len(at)}
+        if not moved:
+            return None
+        if len(moved) == 1:  # only the units that moved count
+            ((axes, at),) = moved.items()
+            a = _reordered(a, {axes: at})
+            now, before = (
+                {**orders, axes: orders[axes][at]} for orders in (now, before)
+            )
+        return _inner_products(a, _reordered(b, now) - _reordered(b, before), site)
 
     def _assign(
         self, branch: Branch, scores: Mapping[str, Tensor]

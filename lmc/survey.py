@@ -1,0 +1,148 @@
+"""A table of torchvision's classifiers: groups, certificates, planted permutations.
+
+``python -m lmc.survey`` writes ``lmc/docs/torchvision.md``; it takes an hour on one
+core, goes on where it was interrupted, and needs no network: weights are random.
+"""
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torchvision  # type: ignore[import-untyped]
+from torch import Tensor, nn
+
+from lmc.matching import weight_matching
+from lmc.permutation import Permutation
+from lmc.symmetry import Symmetry, discover
+
+TABLE = Path(__file__).parent / "docs" / "torchvision.md"
+
+HEAD = """\
+# Permutation symmetry of torchvision's classifiers
+
+Made by `python -m lmc.survey` with torch {torch}, torchvision {torchvision}: random
+weights, two images.  *Groups* and *units* are what `lmc.discover` finds; channels inside
+attention heads and groups of convolutions are counted beside the heads and groups.
+*Refused* are operations without a rule, which pin what they touch.  *Difference* is the
+certificate: the largest relative difference of the outputs in float64 under at least
+{permutations} random permutations without fixed points.  *Recovered*: a random
+permutation of all groups was found again exactly by `weight_matching(start="forward")`.
+Bounds that were worked out by hand for one model of each family stand in
+`lmc/tests/test_survey.py`.
+
+| model | groups | units | refused | difference | recovered | discovery, s | match, s |
+| --- | --: | --: | --: | --: | --- | --: | --: |
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was found for one model."""
+
+    model: str
+    groups: int
+    units: int
+    refused: int
+    difference: float
+    permutations: int
+    recovered: bool
+    discovery: float
+    matching: float
+
+    def line(self) -> str:
+        """Write a row of the table."""
+        return (
+            f"| {self.model} | {self.groups} | {self.units:,} | {self.refused} | "
+            f"{self.difference:.0e} | {'yes' if self.recovered else 'no'} | "
+            f"{self.discovery:.1f} | {self.matching:.1f} |"
+        )
+
+
+def classifier(name: str) -> tuple[nn.Module, Tensor]:
+    """Return a classifier of torchvision with random weights, and two inputs."""
+    # The others' default initialization would take minutes for the same purpose.
+    options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    model = torchvision.models.get_model(name, weights=None, **options).eval()
+    size = 299 if name == "inception_v3" else 224
+    generator = torch.Generator().manual_seed(0)
+    return model, torch.randn(2, 3, size, size, generator=generator)
+
+
+def distinct(state: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+    """Add noise to a network, so that no two units are equal by initialization."""
+    return {
+        name: value + 0.01 * torch.randn(value.shape, generator=generator)
+        if value.is_floating_point()
+        else value
+        for name, value in state.items()
+    }
+
+
+def recovered(symmetry: Symmetry, state: dict[str, Tensor]) -> tuple[bool, float]:
+    """Whether weight matching finds a planted permutation, and in how many seconds."""
+    generator = torch.Generator().manual_seed(0)
+    network = distinct(state, generator)
+    shuffled = Permutation.random(symmetry, generator).apply(network)
+    found = weight_matching(
+        symmetry, network, shuffled, generator=generator, start="forward"
+    )
+    back = found.permutation.apply(shuffled)
+    same = all(torch.equal(back[name], value) for name, value in network.items())
+    return same, found.seconds
+
+
+def survey(name: str) -> Row:
+    """Discover, certify and match one model."""
+    torch.manual_seed(0)  # torchvision draws its weights from the global generator
+    model, images = classifier(name)
+    start = time.perf_counter()
+    symmetry = discover(model, images)
+    discovery = time.perf_counter() - start
+    same, seconds = recovered(symmetry, model.state_dict())
+    return Row(
+        name,
+        len(symmetry.groups),
+        sum(group.size * group.copies for group in symmetry.groups.values()),
+        len(symmetry.refused),
+        symmetry.certificate.relative_difference,
+        symmetry.certificate.permutations,
+        same,
+        discovery,
+        seconds,
+    )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Survey all models that the table lacks; write it."""
+    parser = argparse.ArgumentParser(prog="python -m lmc.survey", description=__doc__)
+    parser.add_argument("models", nargs="*", help="default: all 80 classifiers")
+    parser.add_argument("--out", type=Path, default=TABLE)
+    options = parser.parse_args(arguments)
+    everything = torchvision.models.list_models(module=torchvision.models)
+    chosen = options.models or everything
+    # What was done is kept beside the table until all models are.
+    partial = options.out.with_suffix(".jsonl")
+    lines = partial.read_text().splitlines() if partial.exists() else []
+    rows = {row.model: row for row in (Row(**json.loads(line)) for line in lines)}
+    for number, name in enumerate(chosen, start=1):
+        if name not in rows:
+            print(f"{number}/{len(chosen)} {name}", file=sys.stderr)
+            rows[name] = survey(name)
+            with partial.open("a") as file:
+                file.write(json.dumps(asdict(rows[name])) + "\n")
+    head = HEAD.format(
+        torch=torch.__version__.partition("+")[0],
+        torchvision=torchvision.__version__.partition("+")[0],
+        permutations=min(rows[name].permutations for name in chosen),
+    )
+    table = head + "\n".join(rows[name].line() for name in chosen) + "\n"
+    options.out.write_text(table, encoding="utf-8")
+    partial.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main()
