@@ -13,10 +13,12 @@ The ladder of a merge, from two state dicts ``a`` and ``b`` of one architecture:
 """
 
 from lmc.features import l2_distance
+from lmc.homogeneous import homogeneous_degrees, interpolate_homogeneous
 from lmc.interpolation import (
     LAMBDAS,
     Curve,
     Evaluation,
+    average,
     barrier,
     curve,
     deviations,
@@ -27,8 +29,10 @@ from lmc.matching import Matching, activation_matching, weight_matching
 from lmc.permutation import Permutation
 from lmc.renormalization import (
     Renormalization,
+    RenormalizationByBatch,
     Statistics,
     default_layers,
+    first_samples,
     interpolated_statistics,
     renormalize,
     reset,
@@ -44,9 +48,11 @@ __all__ = [
     "Matching",
     "Permutation",
     "Renormalization",
+    "RenormalizationByBatch",
     "Statistics",
     "Symmetry",
     "activation_matching",
+    "average",
     "barrier",
     "certify",
     "curve",
@@ -54,7 +60,10 @@ __all__ = [
     "deviations",
     "discover",
     "evaluate",
+    "first_samples",
+    "homogeneous_degrees",
     "interpolate",
+    "interpolate_homogeneous",
     "interpolated_statistics",
     "l2_distance",
     "renormalize",

@@ -1,5 +1,6 @@
 """Straight lines between networks: points on them, curves, and barriers."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -131,19 +132,10 @@ def interpolate(a: State, b: State, lam: float) -> dict[str, Tensor]:
     >>> interpolate({"w": torch.zeros(2)}, {"w": torch.ones(2)}, 0.25)
     {'w': tensor([0.2500, 0.2500])}
     """
-    if set(a) != set(b):
-        raise ValueError(
-            "only networks of one architecture can be interpolated: tensors in one "
-            f"of the state dicts only: {sorted(set(a) ^ set(b))[:5]}"
-        )
+    _check_alike(a, b)
     point: dict[str, Tensor] = {}
     for name, mine in a.items():
         its = b[name]
-        if mine.shape != its.shape:
-            raise ValueError(
-                f"{name} has shape {tuple(mine.shape)} in one network and "
-                f"{tuple(its.shape)} in the other"
-            )
         if mine.is_floating_point():
             mixed = (1 - lam) * mine.double() + lam * its.to(mine.device).double()
             point[name] = mixed.to(mine.dtype)
@@ -152,15 +144,88 @@ def interpolate(a: State, b: State, lam: float) -> dict[str, Tensor]:
     return point
 
 
+def average(
+    states: Sequence[State], weights: Sequence[float] | None = None
+) -> dict[str, Tensor]:
+    """Return the weighted average of any number of networks.
+
+    Parameters
+    ----------
+    states
+        State dicts of the same names and shapes.  Tensors that are not floating
+        point are taken from the first.
+    weights
+        One for each network, with sum 1; by default all equal.
+
+    Returns
+    -------
+    dict of str to Tensor
+        New tensors in the dtype and on the device of the first network's; sums are
+        formed in float64.
+
+    Raises
+    ------
+    ValueError
+        There is no network, names or shapes differ, or the weights do not fit.
+
+    Examples
+    --------
+    >>> import torch
+    >>> average([{"w": torch.tensor([float(n)])} for n in (1, 2, 6)])
+    {'w': tensor([3.])}
+    """
+    if not states:
+        raise ValueError("nothing to average: give at least one network")
+    if weights is None:
+        weights = [1 / len(states)] * len(states)
+    if len(weights) != len(states) or abs(math.fsum(weights) - 1) > 1e-9:
+        raise ValueError(
+            f"{len(states)} networks need as many weights with sum 1, got {weights}"
+        )
+    for other in states[1:]:
+        _check_alike(states[0], other)
+    mean: dict[str, Tensor] = {}
+    for name, first in states[0].items():
+        if first.is_floating_point():
+            total = torch.zeros_like(first, dtype=torch.float64)
+            for weight, state in zip(weights, states, strict=True):
+                total += weight * state[name].to(first.device).double()
+            mean[name] = total.to(first.dtype)
+        else:
+            mean[name] = first.clone()
+    return mean
+
+
+def _check_alike(a: State, b: State) -> None:
+    """Raise unless two networks have the same names and shapes."""
+    if set(a) != set(b):
+        raise ValueError(
+            "only networks of one architecture can be interpolated: tensors in one "
+            f"of the state dicts only: {sorted(set(a) ^ set(b))[:5]}"
+        )
+    for name, mine in a.items():
+        if mine.shape != b[name].shape:
+            raise ValueError(
+                f"{name} has shape {tuple(mine.shape)} in one network and "
+                f"{tuple(b[name].shape)} in the other"
+            )
+
+
+Run = Callable[..., Any]
+"""Runs a network: called with its state and the inputs, returns logits."""
+
+
 def evaluate(
-    model: nn.Module, state: State, batches: Iterable[tuple[Any, Tensor]]
+    model: nn.Module | Run, state: State, batches: Iterable[tuple[Any, Tensor]]
 ) -> Evaluation:
     """Measure a network's loss and accuracy.
 
     Parameters
     ----------
     model
-        A classifier in evaluation mode that returns logits ``(N, classes)``.
+        A classifier in evaluation mode that returns logits ``(N, classes)``; or a
+        function of a state dict and inputs that does, such as
+        :meth:`lmc.Renormalization.run`.
     state
         The network's parameters and buffers; the model's own are not changed.
     batches
@@ -176,19 +241,12 @@ def evaluate(
         The model is in train mode, the state dict lacks something, or there is no
         sample.
     """
-    if in_train_mode(model):
-        raise ValueError(
-            "the model (or a part of it) is in train mode: call model.eval() first"
-        )
-    if missing := [name for name in model.state_dict() if name not in state]:
-        raise ValueError(
-            f"the state dict lacks {missing[:3]}: pass a whole model.state_dict()"
-        )
+    run = _runner(model, state) if isinstance(model, nn.Module) else model
     loss, right, samples = 0.0, 0, 0
     with torch.no_grad():
         for inputs, targets in batches:
             arguments = inputs if isinstance(inputs, tuple) else (inputs,)
-            logits = call(model, state, arguments).double()
+            logits = run(state, *arguments).double()
             loss += float(F.cross_entropy(logits, targets, reduction="sum"))
             right += int((logits.argmax(1) == targets).sum())
             samples += len(targets)
@@ -197,8 +255,21 @@ def evaluate(
     return Evaluation(loss / samples, 100 * right / samples)
 
 
+def _runner(model: nn.Module, state: State) -> Run:
+    """A function that runs a module with given tensors, which are checked once."""
+    if in_train_mode(model):
+        raise ValueError(
+            "the model (or a part of it) is in train mode: call model.eval() first"
+        )
+    if missing := [name for name in model.state_dict() if name not in state]:
+        raise ValueError(
+            f"the state dict lacks {missing[:3]}: pass a whole model.state_dict()"
+        )
+    return lambda tensors, *inputs: call(model, tensors, inputs)
+
+
 def curve(
-    model: nn.Module,
+    model: nn.Module | Run,
     a: State,
     b: State,
     batches: Iterable[tuple[Any, Tensor]],
@@ -211,7 +282,7 @@ def curve(
     Parameters
     ----------
     model
-        A classifier in evaluation mode.
+        A classifier in evaluation mode, or a function as for :func:`evaluate`.
     a, b
         State dicts of the endpoints.
     batches

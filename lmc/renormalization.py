@@ -12,8 +12,8 @@ equal weight (the protocol of arXiv 2402.05966's published code).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -232,6 +232,8 @@ def renormalize(
     state: State,
     goal: Mapping[str, Statistics],
     batches: Iterable[Any],
+    *,
+    sequential: bool = False,
 ) -> Renormalization:
     """Find scale and shift that bring a network's layers to the goal statistics.
 
@@ -247,10 +249,18 @@ def renormalize(
     state
         The network to renormalize, usually a midpoint.
     goal
-        Goal statistics of the layers to renormalize; see
-        :func:`interpolated_statistics`.
+        Goal statistics of the layers to renormalize: those of the endpoints,
+        interpolated (:func:`interpolated_statistics`), or those of any other
+        network of the architecture, such as an independent one (arXiv 2402.05966,
+        Table 8).
     batches
-        Pairs of inputs and targets on which the statistics are taken.
+        Pairs of inputs and targets on which the statistics are taken; see
+        :func:`first_samples` to use some of them only.
+    sequential
+        Whether to go layer by layer, with one pass over the batches for each (which
+        must be a list or a data loader, not an iterator): the statistics of a layer
+        are taken behind the final renormalization of all layers before it, instead
+        of that by the same batch (arXiv 2402.05966, Table 9).
 
     Returns
     -------
@@ -289,13 +299,148 @@ def renormalize(
     def toward_goal(layer: str, now: Statistics) -> Affine:
         return METHODS[method](now, goal[layer])
 
-    found = _observe(graph, state, batches, tuple(goal), toward_goal)
-    affine = {name: toward_goal(name, now) for name, now in found.items()}
+    order = [layer.name for layer in map(graph.layer, goal)]
+    order.sort(key=[layer.name for layer in graph.layers].index)
+    affine: dict[str, Affine] = {}
+    for names in [[name] for name in order] if sequential else [order]:
+        found = _observe(graph, state, batches, names, toward_goal, affine)
+        affine |= {name: toward_goal(name, now) for name, now in found.items()}
     return Renormalization(
         graph,
         scale={name: scale for name, (scale, _) in affine.items()},
         shift={name: shift for name, (_, shift) in affine.items()},
     )
+
+
+@dataclass(frozen=True, eq=False)
+class RenormalizationByBatch:
+    """Renormalization by the statistics of whatever batch is run, without other data.
+
+    Only the goal has to be known, from statistics recorded when the endpoints were
+    trained (arXiv 2402.05966, Tables 10 and 11).  A sample's output depends on the
+    batch that it is in.
+
+    Attributes
+    ----------
+    graph
+        The model's graph.
+    method
+        One of :data:`METHODS`, or ``"reset"``: BatchNorm normalizes by the batch.
+    goal
+        Goal statistics of the layers to renormalize; empty for ``"reset"``.
+
+    Raises
+    ------
+    ValueError
+        The method is unknown, or there is nothing to renormalize.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lmc.graph import trace
+    >>> from lmc.interpolation import evaluate
+    >>> from lmc.models import MLP
+    >>> x, y = torch.randn(64, 4), torch.zeros(64, dtype=torch.int64)
+    >>> model = MLP((4, 8, 2)).eval()
+    >>> graph, state = trace(model, x), model.state_dict()
+    >>> goal = statistics(graph, state, [(x, y)])
+    >>> repaired = RenormalizationByBatch(graph, "repair", goal)
+    >>> repaired.run(state, x).shape
+    torch.Size([64, 2])
+    >>> evaluate(repaired.run, state, [(x, y)]) is not None
+    True
+    """
+
+    graph: Graph
+    method: str
+    goal: Mapping[str, Statistics] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.method not in (*METHODS, "reset"):
+            raise ValueError(
+                f"unknown renormalization {self.method!r}: choose from "
+                f"{', '.join(METHODS)}, reset"
+            )
+        if self.method == "reset":
+            _check_batch_norms(self.graph)
+        elif not self.goal:
+            raise ValueError(
+                f"{self.method} needs goal statistics: pass those of the endpoints, "
+                "interpolated"
+            )
+
+    def run(self, state: State, *inputs: Any) -> Any:
+        """Run a network, each layer brought to the goal by its batch's statistics."""
+        if self.method == "reset":
+            around = {
+                norm.node: _normalized_by_batch(lambda _: None)
+                for norm in self.graph.batch_norms
+            }
+            return self.graph.run(state, *inputs, around=around)
+        outputs: list[Any] = []
+
+        def keep(output: Any) -> None:
+            outputs.append(output)
+
+        _observe(
+            self.graph,
+            state,
+            [(inputs, None)],
+            tuple(self.goal),
+            lambda layer, now: METHODS[self.method](now, self.goal[layer]),
+            keep=keep,
+        )
+        return outputs[0]
+
+
+@dataclass(frozen=True)
+class _FirstSamples:
+    batches: Iterable[Any]
+    samples: int
+
+    def __iter__(self) -> Iterator[Any]:
+        left = self.samples
+        for inputs, targets in self.batches:
+            leaves = inputs if isinstance(inputs, tuple) else (inputs,)
+            count = len(leaves[0])
+            if count >= left:
+                cut = tuple(leaf[:left] for leaf in leaves)
+                few = None if targets is None else targets[:left]
+                yield (cut if isinstance(inputs, tuple) else cut[0]), few
+                return
+            yield inputs, targets
+            left -= count
+        raise ValueError(
+            f"{self.samples} samples were asked for, but the batches hold only "
+            f"{self.samples - left}"
+        )
+
+
+def first_samples(batches: Iterable[Any], samples: int) -> Iterable[Any]:
+    """Return batches that hold only a given number of samples, the first ones.
+
+    Parameters
+    ----------
+    batches
+        Pairs of inputs and targets; several inputs are a tuple.
+    samples
+        Their number; the last batch is cut.
+
+    Raises
+    ------
+    ValueError
+        The number is not positive; or, when they are gone through, there are fewer.
+
+    Examples
+    --------
+    >>> import torch
+    >>> batches = [(torch.zeros(4, 2), None), (torch.ones(4, 2), None)]
+    >>> [len(inputs) for inputs, _ in first_samples(batches, 5)]
+    [4, 1]
+    """
+    if samples < 1:
+        raise ValueError(f"the number of samples must be positive, got {samples}")
+    return _FirstSamples(batches, samples)
 
 
 def reset(graph: Graph, state: State, batches: Iterable[Any]) -> dict[str, Tensor]:
@@ -327,23 +472,14 @@ def reset(graph: Graph, state: State, batches: Iterable[Any]) -> dict[str, Tenso
     Izmailov et al. (arXiv 1803.05407), section 3.2; named RESET by Jordan et al.
     (arXiv 2211.08403).
     """
-    if not graph.batch_norms:
-        raise ValueError(
-            "the model has no BatchNorm whose statistics could be reset: "
-            "use repair or rescale"
-        )
+    _check_batch_norms(graph)
     # By buffer, not by operation: a BatchNorm used twice has one running mean.
     moments = {norm.mean: _Moments() for norm in graph.batch_norms}
 
     def around(norm: BatchNorm) -> Around:
-        def in_train_mode(operation: Any, *args: Any, **kwargs: Any) -> Tensor:
-            values, weight, bias = args[:3]
-            moments[norm.mean].add(values, channel_axis=1)
-            return F.batch_norm(
-                values, None, None, weight, bias, training=True, eps=args[7]
-            )
-
-        return in_train_mode
+        return _normalized_by_batch(
+            lambda values: moments[norm.mean].add(values, channel_axis=1)
+        )
 
     _run_all(
         graph, state, batches, {norm.node: around(norm) for norm in graph.batch_norms}
@@ -385,19 +521,48 @@ class _Moments:
         )
 
 
+def _check_batch_norms(graph: Graph) -> None:
+    if not graph.batch_norms:
+        raise ValueError(
+            "the model has no BatchNorm whose statistics could be reset: "
+            "use repair or rescale"
+        )
+
+
+def _normalized_by_batch(see: Callable[[Tensor], object]) -> Around:
+    """BatchNorm as in train mode, by the statistics of the batch."""
+
+    def around(operation: Any, *args: Any, **kwargs: Any) -> Tensor:
+        values, weight, bias = args[:3]
+        see(values)
+        return F.batch_norm(
+            values, None, None, weight, bias, training=True, eps=args[7]
+        )
+
+    return around
+
+
 def _observe(
     graph: Graph,
     state: State,
     batches: Iterable[Any],
     layers: Sequence[str],
     change: Callable[[str, Statistics], Affine] | None,
+    fixed: Mapping[str, Affine] | None = None,
+    keep: Callable[[Any], None] | None = None,
 ) -> dict[str, Statistics]:
-    """Take layers' statistics while each batch's outputs are changed by them."""
+    """Take layers' statistics while each batch's outputs are changed by them.
+
+    The outputs of the layers in ``fixed`` are changed by what is given there.
+    """
     moments = {name: _Moments() for name in layers}
+    fixed = fixed or {}
 
     def around(layer: Layer) -> Around:
         def observed(operation: Any, *args: Any, **kwargs: Any) -> Tensor:
             output = operation(*args, **kwargs)
+            if layer.name in fixed:
+                return _transform(output, layer, fixed[layer.name])
             now = moments[layer.name].add(output, layer.channel_axis)
             if change is None:
                 return output
@@ -405,20 +570,27 @@ def _observe(
 
         return observed
 
-    found = [graph.layer(name) for name in layers]
-    _run_all(graph, state, batches, {layer.node: around(layer) for layer in found})
+    found = [graph.layer(name) for name in (*layers, *fixed)]
+    nodes = {layer.node: around(layer) for layer in found}
+    _run_all(graph, state, batches, nodes, keep)
     return {name: moment.average() for name, moment in moments.items()}
 
 
 def _run_all(
-    graph: Graph, state: State, batches: Iterable[Any], around: Mapping[str, Around]
+    graph: Graph,
+    state: State,
+    batches: Iterable[Any],
+    around: Mapping[str, Around],
+    keep: Callable[[Any], None] | None = None,
 ) -> None:
     """Run a network on all batches for what ``around`` sees of it."""
     empty = True
     with torch.no_grad():
         for inputs, _ in batches:
             arguments = inputs if isinstance(inputs, tuple) else (inputs,)
-            graph.run(state, *arguments, around=around)
+            output = graph.run(state, *arguments, around=around)
+            if keep is not None:
+                keep(output)
             empty = False
     if empty:
         raise ValueError("no batches: give at least one pair of inputs and targets")

@@ -25,7 +25,7 @@ HEAD = """\
 # Permutation symmetry of torchvision's classifiers
 
 Made by `python -m lmc.survey` with torch {torch}, torchvision {torchvision}: random
-weights, two images.  *Groups* and *units* are what `lmc.discover` finds; channels inside
+weights, two images.  *Groups* and *units* are what `lmc.discover` finds; channels in
 attention heads and groups of convolutions are counted beside the heads and groups.
 *Refused* are operations without a rule, which pin what they touch.  *Difference* is the
 certificate: the largest relative difference of the outputs in float64 under at least

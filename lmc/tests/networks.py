@@ -20,6 +20,11 @@ def randomized(model: Model, seed: int = 0) -> Model:
     return model.eval()
 
 
+def precise(model: Model, seed: int = 0) -> Model:
+    """The same in float64."""
+    return randomized(model.double(), seed)
+
+
 def normal(*shape: int, seed: int = 0) -> Tensor:
     """Return float64 normal values from a seed, the same at every call."""
     generator = torch.Generator().manual_seed(seed)

@@ -5,9 +5,18 @@ import pytest
 import torch
 from torch import nn
 
-from lmc import LAMBDAS, Curve, barrier, curve, deviations, evaluate, interpolate
+from lmc import (
+    LAMBDAS,
+    Curve,
+    average,
+    barrier,
+    curve,
+    deviations,
+    evaluate,
+    interpolate,
+)
 from lmc.models import MLP, VGG
-from lmc.tests.networks import normal, randomized
+from lmc.tests.networks import normal, precise, randomized
 
 
 def test_barrier_is_measured_from_the_line_between_the_endpoints():
@@ -276,3 +285,54 @@ def test_repair_is_applied_between_the_endpoints_only():
     assert found.loss[1] == pytest.approx(np.log(3))
     assert found.loss[0] == evaluate(model, a, data).loss
     assert found.loss[2] == evaluate(model, b, data).loss
+
+
+def test_average_is_the_weighted_sum():
+    """Three networks by hand; dtype and integer tensors are the first one's."""
+    states = [
+        {"w": torch.tensor([value, 2 * value]).half(), "n": torch.tensor(int(value))}
+        for value in (1.0, 2.0, 8.0)
+    ]
+    mean = average(states, [0.5, 0.25, 0.25])
+    assert mean["w"].dtype == torch.float16
+    assert mean["w"].tolist() == [3.0, 6.0] and mean["n"] == 1
+    assert mean["n"] is not states[0]["n"]
+
+
+def test_average_of_two_is_the_midpoint():
+    """Interpolation at one half."""
+    a, b = {"w": normal(7)}, {"w": normal(7, seed=1)}
+    torch.testing.assert_close(average([a, b])["w"], interpolate(a, b, 0.5)["w"])
+
+
+@pytest.mark.parametrize(
+    ("states", "weights", "message"),
+    [
+        ([], None, "nothing to average"),
+        ([{"w": torch.zeros(1)}] * 2, [0.5, 0.6], "as many weights with sum 1"),
+        ([{"w": torch.zeros(1)}] * 2, [1.0], "as many weights with sum 1"),
+        ([{"w": torch.zeros(1)}, {"v": torch.zeros(1)}], None, "one architecture"),
+        ([{"w": torch.zeros(1)}, {"w": torch.zeros(2)}], None, r"shape \(1,\) in one"),
+    ],
+)
+def test_average_refuses_what_does_not_fit(states, weights, message):
+    """Nothing, weights that do not sum to one, other names and other shapes."""
+    with pytest.raises(ValueError, match=message):
+        average(states, weights)
+
+
+def test_a_function_is_evaluated_like_its_model():
+    """What runs a state dict may stand in for the module."""
+    model = precise(MLP((4, 5, 3)))
+    batches = [(normal(20, 4), torch.arange(20) % 3)]
+    state = model.state_dict()
+
+    def run(tensors, x):
+        hidden = (x @ tensors["1.weight"].T + tensors["1.bias"]).clamp(min=0)
+        return hidden @ tensors["3.weight"].T + tensors["3.bias"]
+
+    mine, its = evaluate(run, state, batches), evaluate(model, state, batches)
+    assert mine.loss == pytest.approx(its.loss, rel=1e-12)
+    assert mine.accuracy == its.accuracy
+    one, other = (curve(m, state, state, batches) for m in (run, model))
+    assert one.loss == pytest.approx(other.loss, rel=1e-12)

@@ -1,5 +1,6 @@
 """Renormalization, against numpy statistics and explicit layer-by-layer arithmetic."""
 
+import copy
 from functools import cache
 
 import numpy as np
@@ -11,8 +12,10 @@ from torch.optim.swa_utils import update_bn
 
 from lmc import (
     Renormalization,
+    RenormalizationByBatch,
     Statistics,
     default_layers,
+    first_samples,
     interpolated_statistics,
     renormalize,
     reset,
@@ -20,7 +23,7 @@ from lmc import (
 )
 from lmc.graph import Graph, trace
 from lmc.models import MLP, VGG, ResNet
-from lmc.tests.networks import normal, randomized
+from lmc.tests.networks import normal, precise, randomized
 
 EPSILON = 1e-5
 METHODS = ["repair", "rescale", "rescale-average", "reshift"]
@@ -467,3 +470,110 @@ def test_reset_needs_batch_norm():
     state, data = network("vgg", 0).state_dict(), batches("vgg", 3)
     with pytest.raises(ValueError, match=r"no BatchNorm .*use repair or rescale"):
         reset(graph("vgg"), state, data)
+
+
+def relu_pass(state, x, scales=(1.0, 1.0), shifts=(0.0, 0.0)):
+    """Pre-activations of both hidden layers of an MLP, each scaled and shifted."""
+    first = (x @ state["1.weight"].T + state["1.bias"]) * scales[0] + shifts[0]
+    second = first.clamp(min=0) @ state["3.weight"].T + state["3.bias"]
+    return first, second * scales[1] + shifts[1]
+
+
+def test_sequential_statistics_are_taken_behind_the_final_earlier_layers():
+    """Two batches by hand: the second layer sees the first with one affine for all."""
+    model = precise(MLP((4, 5, 6, 3)))
+    graph, state = trace(model, normal(2, 4)), model.state_dict()
+    batches = [(normal(30, 4, seed=1), None), (3 * normal(30, 4, seed=2), None)]
+    goal = {
+        "1": Statistics(normal(5, seed=3), normal(5, seed=4).square()),
+        "3": Statistics(normal(6, seed=5), normal(6, seed=6).square()),
+    }
+    found = renormalize("repair", graph, state, goal, batches, sequential=True)
+    scales, shifts = [1.0, 1.0], [0.0, 0.0]
+    for layer, name in enumerate(("1", "3")):
+        seen = [relu_pass(state, x, scales, shifts)[layer] for x, _ in batches]
+        mean = sum(values.mean(0) for values in seen) / 2
+        variance = sum(values.var(0) for values in seen) / 2
+        scales[layer] = goal[name].std / (variance + 1e-5).sqrt()
+        shifts[layer] = goal[name].mean - scales[layer] * mean
+        torch.testing.assert_close(found.scale[name], scales[layer])
+        torch.testing.assert_close(found.shift[name], shifts[layer])
+    together = renormalize("repair", graph, state, goal, batches)
+    assert not torch.allclose(together.scale["3"], found.scale["3"], rtol=1e-3)
+
+
+def test_sequential_needs_batches_that_can_be_gone_through_again():
+    """An iterator is empty at the second layer, which is said."""
+    model = precise(MLP((4, 5, 6, 3)))
+    graph, batches = trace(model, normal(2, 4)), [(normal(30, 4), None)]
+    goal = statistics(graph, model.state_dict(), batches)
+    with pytest.raises(ValueError, match="no batches"):
+        renormalize(
+            "repair", graph, model.state_dict(), goal, iter(batches), sequential=True
+        )
+
+
+def test_goals_of_an_independent_network_are_reached():
+    """Target statistics may come from any network of the architecture."""
+    model, other = precise(MLP((4, 5, 3))), precise(MLP((4, 5, 3)), seed=9)
+    graph, batches = trace(model, normal(2, 4)), [(normal(200, 4), None)]
+    goal = statistics(graph, other.state_dict(), batches)
+    found = renormalize("repair", graph, model.state_dict(), goal, batches)
+    now = statistics(graph, found.fuse(model.state_dict()), batches)["1"]
+    torch.testing.assert_close(now.mean, goal["1"].mean)
+    torch.testing.assert_close(now.std, goal["1"].std, rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_by_batch_is_renormalization_on_that_batch(method):
+    """A batch is changed as if it were all the data."""
+    model = precise(VGG((4, "M", 6), in_channels=1))
+    graph, state = trace(model, normal(2, 1, 8, 8)), model.state_dict()
+    x, y = normal(8, 1, 8, 8, seed=1), normal(5, 1, 8, 8, seed=2)
+    goal = statistics(graph, precise(model, seed=7).state_dict(), [(y, None)])
+    by_batch = RenormalizationByBatch(graph, method, goal)
+    for batch in (x, y):
+        fixed = renormalize(method, graph, state, goal, [(batch, None)])
+        torch.testing.assert_close(by_batch.run(state, batch), fixed.run(state, batch))
+
+
+def test_reset_by_batch_is_the_module_in_train_mode():
+    """Every BatchNorm normalizes by the batch; running statistics do not matter."""
+    model = precise(VGG((4, "M", 6), in_channels=1, norm="bn"))
+    graph, x = trace(model, normal(2, 1, 8, 8)), normal(8, 1, 8, 8, seed=1)
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    found = RenormalizationByBatch(graph, "reset").run(state, x)
+    torch.testing.assert_close(found, copy.deepcopy(model).train()(x))
+
+
+def test_by_batch_refuses_what_it_cannot_do():
+    """An unknown method, no goal, no BatchNorm."""
+    graph = trace(precise(MLP((4, 5, 3))), normal(2, 4))
+    with pytest.raises(ValueError, match="unknown renormalization 'rescue'.*reset"):
+        RenormalizationByBatch(graph, "rescue")
+    with pytest.raises(ValueError, match="repair needs goal statistics"):
+        RenormalizationByBatch(graph, "repair")
+    with pytest.raises(ValueError, match="no BatchNorm"):
+        RenormalizationByBatch(graph, "reset")
+
+
+@pytest.mark.parametrize(("samples", "lengths"), [(3, [3]), (4, [4]), (6, [4, 2])])
+def test_first_samples_cuts_the_last_batch(samples, lengths):
+    """Inputs, also several, and targets alike; twice the same."""
+    inputs = torch.arange(8).view(2, 4)
+    batches = [((part, -part), part + 1) for part in inputs]
+    few = first_samples(batches, samples)
+    for _ in range(2):
+        cut = list(few)
+        assert [len(targets) for _, targets in cut] == lengths
+        for field, sign in ((0, 1), (1, -1)):
+            joined = torch.cat([inputs[field] for inputs, _ in cut])
+            assert joined.tolist() == [sign * n for n in range(samples)]
+
+
+def test_first_samples_needs_enough():
+    """Too few samples and no positive number are refused."""
+    with pytest.raises(ValueError, match="9 samples were asked for, .* hold only 8"):
+        list(first_samples([(torch.zeros(8), None)], 9))
+    with pytest.raises(ValueError, match="must be positive, got 0"):
+        first_samples([], 0)
