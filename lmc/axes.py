@@ -16,7 +16,7 @@ import numpy as np
 from lmc.units import Ints, Units
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Block:
     """Units over some axes of a tensor.
 
@@ -117,18 +117,16 @@ class Algebra:
         """Regroup a row-major tensor's axes."""
         runs = _runs(axes.sizes, sizes)
         of = {dim: run for run in runs for dim in run[0]}
-        changed = {of[d] for b in axes.blocks for d in b.dims if len(of[d][0]) > 1}
+        free = [block for block in axes.blocks if self._free(block)]
         blocks = []
         for block in axes.blocks:
             touched = sorted({of[dim] for dim in block.dims})
             before = [dim for run in touched for dim in run[0]]
-            if any(
-                other is not block and not set(before).isdisjoint(other.dims)
-                for other in axes.blocks
-                if changed.intersection(touched)
-            ):
-                self._pin(block)  # two sets of units become one axis
-                continue
+            if any(len(run[0]) > 1 for run in touched):
+                others = [o for o in free if not set(before).isdisjoint(o.dims)]
+                if block not in free or others != [block]:
+                    self._pin(block)  # two sets of units become one axis
+                    continue
             after = [dim for run in touched for dim in run[1]]
             units, places = self._spread(block, before, axes.sizes)
             shape = [sizes[dim] for dim in after]
@@ -258,6 +256,10 @@ class Algebra:
             if not set(dims).isdisjoint(block.dims):
                 self._pin(block)
         return axes.without(dims)
+
+    def _free(self, block: Block) -> bool:
+        """Whether any unit of a block is not pinned."""
+        return any(self.units.reason(unit) is None for unit in block.units.flat)
 
     def _pin(self, block: Block) -> None:
         self.units.pin(block.units, self.why)

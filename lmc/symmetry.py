@@ -362,7 +362,8 @@ def _propagate(graph: Graph, state: State) -> Shapes:
                     used.add(first[source])
             elif isinstance(node.meta.get("val"), Tensor):
                 why = f"position in the model's input {node.name}"
-                shapes[node] = fresh(shapes.units, sizes(node.meta["val"]), why)
+                axes = fresh(shapes.units, sizes(node.meta["val"]), why)
+                shapes[node] = axes.without([0])  # samples are no units
         elif node.op == "call_function":
             apply_rule(node, shapes)
         elif node.op == "output":

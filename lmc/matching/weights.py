@@ -26,7 +26,7 @@ def weight_matching(
     generator: torch.Generator,
     buffers: bool = False,
     max_sweeps: int = 100,
-    start: Literal["identity", "forward"] = "identity",
+    start: Literal["identity", "forward"] | Permutation = "identity",
     restarts: int = 1,
     dtype: torch.dtype = torch.float64,
 ) -> Matching:
@@ -60,7 +60,8 @@ def weight_matching(
     max_sweeps
         Upper bound on the number of sweeps over all groups.
     start
-        Where the descent starts: at the identity, as in the reference, or at what a
+        Where the descent starts: at the identity, as in the reference; at a given
+        permutation; or, with ``"forward"``, at what a
         first pass finds that goes from the inputs on and compares only weights whose
         other axes have been matched before.  Deep residual networks and transformers
         need it to be recovered from a random permutation.
@@ -100,7 +101,7 @@ def weight_matching(
     True
     """
     began = time.perf_counter()
-    if start not in ("identity", "forward"):
+    if not isinstance(start, Permutation) and start not in ("identity", "forward"):
         raise ValueError(f"unknown start {start!r}: choose 'identity' or 'forward'")
     if restarts < 1:
         raise ValueError(
@@ -119,7 +120,9 @@ def weight_matching(
     solves = 0
     for _ in range(restarts):
         descent = _Descent(pair, dtype)
-        if start == "forward":
+        if isinstance(start, Permutation):
+            descent.go_to(start)
+        elif start == "forward":
             descent.go_forward()
         descent.run(generator, max_sweeps)
         solves += descent.solves
@@ -237,6 +240,14 @@ class _Descent:
             }
             for name, tensor in pair.a.items()
         }
+
+    def go_to(self, permutation: Permutation) -> None:
+        """Start at a permutation."""
+        moved = permutation.moved()
+        for branch in self._pair.branches:
+            self._take(branch, {g.name: moved[g.name].cpu() for g in branch.groups()})
+        self.moved = {name: units.cpu() for name, units in moved.items()}
+        self.history = [self._pair.objective(permutation)]
 
     def go_forward(self) -> None:
         """Match each group once, by what is matched already, best known ones first."""

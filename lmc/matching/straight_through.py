@@ -1,0 +1,157 @@
+"""The straight-through estimator: permutations by gradient descent on the loss."""
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lmc.graph import State
+from lmc.interpolation import interpolate
+from lmc.matching.result import Matching
+from lmc.matching.weights import weight_matching
+from lmc.permutation import Permutation
+from lmc.symmetry import Symmetry
+
+
+def straight_through(
+    symmetry: Symmetry,
+    a: State,
+    b: State,
+    batches: Iterable[Any],
+    *,
+    generator: torch.Generator,
+    loss: Callable[[Any, Tensor], Tensor] = F.cross_entropy,
+    lr: float = 1e-3,
+    epochs: int = 10,
+    lam: float = 0.5,
+    max_sweeps: int = 100,
+) -> Matching:
+    """Match B to A so that the loss between them is low, by gradient descent.
+
+    An auxiliary network, which starts as a copy of A, is projected on the permuted
+    copies of B: by weight matching, from the last projection on.  The loss of the
+    network between A and the projection is differentiated by the latter, and the
+    gradient is applied to the auxiliary network as if there had been no projection
+    (Adam).  Of the projections at the start and after each epoch that with the
+    lowest mean loss is returned.
+
+    BatchNorm runs with interpolated running statistics, as the model in evaluation
+    mode does.
+
+    Parameters
+    ----------
+    symmetry
+        Groups of both networks.
+    a, b
+        State dicts of the two networks.
+    batches
+        Pairs of inputs and targets; a list or a data loader, which is gone through
+        twice in each epoch.
+    generator
+        Source of the order of the groups in the projections.
+    loss
+        Function of outputs and targets, with a mean over the batch.
+    lr
+        Learning rate of Adam.
+    epochs
+        Number of passes over the batches.
+    lam
+        Where between A (0) and B (1) the loss is taken.
+    max_sweeps
+        Upper bound on the sweeps of one projection.
+
+    Returns
+    -------
+    Matching
+        Its objective is minus the mean loss; its history has the start and each
+        epoch.
+
+    Raises
+    ------
+    ValueError
+        A state dict does not fit the model or is not finite, there are no batches,
+        or the loss is not finite.
+
+    References
+    ----------
+    Ainsworth et al., Git Re-Basin (arXiv 2209.04836), section 3.3 and algorithm 3;
+    settings as in arXiv 2402.04051.
+    """
+    began = time.perf_counter()
+    trained = [n for n in symmetry.graph.parameters if a[n].is_floating_point()]
+    # A tensor with two names is one variable.
+    trained = [n for n in trained if symmetry.graph.aliases[n][0] == n]
+    auxiliary = {name: a[name].detach().clone() for name in trained}
+    optimizer = torch.optim.Adam(auxiliary.values(), lr=lr)
+    here = Permutation.identity(symmetry)
+    solves = 0
+
+    def project() -> Permutation:
+        nonlocal solves
+        current = dict(a)
+        for name, value in auxiliary.items():
+            current |= dict.fromkeys(symmetry.graph.aliases[name], value)
+        found = weight_matching(
+            symmetry,
+            current,
+            b,
+            generator=generator,
+            max_sweeps=max_sweeps,
+            start=here,
+        )
+        solves += found.solves
+        return found.permutation
+
+    def between() -> dict[str, Tensor]:
+        return interpolate(a, here.apply(b), lam)
+
+    here = project()
+    history = [-_mean_loss(symmetry, between(), batches, loss)]
+    best = here
+    for _ in range(epochs):
+        for inputs, targets in batches:
+            state = between()
+            for name in trained:
+                leaf = state[name].detach().requires_grad_()
+                state |= dict.fromkeys(symmetry.graph.aliases[name], leaf)
+            value = loss(_outputs(symmetry, state, inputs), targets)
+            leaves = [state[name] for name in trained]
+            gradients = torch.autograd.grad(value, leaves, allow_unused=True)
+            for name, gradient in zip(trained, gradients, strict=True):
+                auxiliary[name].grad = None if gradient is None else lam * gradient
+            optimizer.step()
+            here = project()
+        history.append(-_mean_loss(symmetry, between(), batches, loss))
+        if history[-1] == max(history):
+            best = here
+    return Matching(
+        best, max(history), tuple(history), solves, time.perf_counter() - began
+    )
+
+
+def _outputs(symmetry: Symmetry, state: State, inputs: Any) -> Any:
+    arguments = inputs if isinstance(inputs, tuple) else (inputs,)
+    return symmetry.graph.run(state, *arguments)
+
+
+def _mean_loss(
+    symmetry: Symmetry,
+    state: State,
+    batches: Iterable[Any],
+    loss: Callable[[Any, Tensor], Tensor],
+) -> float:
+    """Mean loss over samples."""
+    total, samples = 0.0, 0
+    with torch.no_grad():
+        for inputs, targets in batches:
+            value = float(loss(_outputs(symmetry, state, inputs), targets))
+            total += value * len(targets)
+            samples += len(targets)
+    if samples == 0:
+        raise ValueError("no batches: give a list of pairs of inputs and targets")
+    if not abs(total) < float("inf"):
+        raise ValueError("the loss is not finite: one of the networks has diverged")
+    return total / samples

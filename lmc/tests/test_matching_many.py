@@ -1,0 +1,164 @@
+"""Matching of many networks: planted copies, brute force, and consistency."""
+
+from itertools import pairwise, permutations, product
+
+import pytest
+import torch
+from torch import Tensor
+
+import lmc
+from lmc.matching import (
+    match_consistently,
+    match_iteratively,
+    match_sequentially,
+    match_to_reference,
+)
+from lmc.models import MLP
+from lmc.permutation import Permutation
+from lmc.tests.networks import normal, precise
+
+MODEL = precise(MLP((3, 4, 2)))
+SYMMETRY = lmc.discover(MODEL, normal(2, 3))
+NAMES = list(MODEL.state_dict())
+
+
+def network(seed: int) -> dict[str, Tensor]:
+    """Another network of the architecture."""
+    state = precise(MLP((3, 4, 2)), seed).state_dict()
+    return {name: value.clone() for name, value in state.items()}
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    """A source of random numbers."""
+    return torch.Generator().manual_seed(seed)
+
+
+def weights(a, b):
+    """Weight matching, for all that take a matcher."""
+    return lmc.weight_matching(SYMMETRY, a, b, generator=generator())
+
+
+METHODS = {
+    "reference": lambda states: match_to_reference(states, weights),
+    "sequential": lambda states: match_sequentially(states, weights),
+    "iterative": lambda states: match_iteratively(
+        states, weights, generator=generator()
+    ),
+    "consistent": lambda states: match_consistently(SYMMETRY, states),
+}
+
+
+def pairs(states) -> float:
+    """Sum of inner products over all pairs of networks, one by one."""
+    return sum(
+        float((a[name] * b[name]).sum())
+        for i, a in enumerate(states)
+        for b in states[:i]
+        for name in ("1.weight", "1.bias", "3.weight")
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_planted_copies_become_one_network(method):
+    """Four permuted copies of a network with noise are brought together."""
+    shuffles = [Permutation.random(SYMMETRY, generator(seed)) for seed in range(4)]
+    copies = [shuffle.apply(network(0)) for shuffle in shuffles]
+    found = METHODS[method](copies)
+    first, *others = found.apply(copies)
+    for other in others:
+        assert all(torch.equal(other[name], first[name]) for name in NAMES)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_objective_is_the_sum_over_pairs(method):
+    """What is reported is what the permuted networks have."""
+    states = [network(seed) for seed in range(3)]
+    found = METHODS[method](states)
+    assert found.objective == pytest.approx(pairs(found.apply(states)), rel=1e-12)
+    assert found.history[0] == pytest.approx(pairs(states), rel=1e-12)
+    assert found.rounds >= 1 and found.seconds > 0
+
+
+def best_of_all(states) -> float:
+    """The largest objective of all permutations of the second and third network."""
+    orders = [torch.tensor(order) for order in permutations(range(4))]
+    moved = [
+        [Permutation(SYMMETRY, {"1": order}).apply(state) for order in orders]
+        for state in states[1:]
+    ]
+    return max(pairs([states[0], *others]) for others in product(*moved))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_joint_methods_come_near_the_best_of_all_permutations(seed):
+    """Three networks of four units: at least 95% of the largest gain there is."""
+    states = [network(10 * seed + n) for n in range(3)]
+    best, start = best_of_all(states), pairs(states)
+    for method in ("iterative", "consistent"):
+        found = METHODS[method](states)
+        assert found.objective <= best + 1e-9
+        assert found.objective - start >= 0.95 * (best - start), method
+
+
+def test_reference_matches_each_to_the_first():
+    """The first stays, each other is matched by itself."""
+    states = [network(seed) for seed in range(3)]
+    found = METHODS["reference"](states).permutations
+    assert found[0].indices["1"].tolist() == [0, 1, 2, 3]
+    for permutation, state in zip(found[1:], states[1:], strict=True):
+        alone = weights(states[0], state).permutation
+        assert torch.equal(permutation.indices["1"], alone.indices["1"])
+
+
+def test_sequential_matches_to_the_average_of_those_before():
+    """The third meets the average of the first and the moved second."""
+    states = [network(seed) for seed in range(3)]
+    _, second, third = METHODS["sequential"](states).permutations
+    moved = second.apply(states[1])
+    mean = {name: (states[0][name] + moved[name]) / 2 for name in NAMES}
+    alone = weights(mean, states[2]).permutation
+    assert torch.equal(third.indices["1"], alone.indices["1"])
+
+
+def test_iterative_ends_when_nothing_moves_and_never_falls():
+    """Convergence, and the cap on rounds."""
+    states = [network(seed) for seed in range(5)]
+    found = METHODS["iterative"](states)
+    assert found.converged and len(found.history) == found.rounds + 1
+    assert all(b >= a - 1e-12 for a, b in pairwise(found.history))
+    again = match_iteratively(found.apply(states), weights, generator=generator())
+    assert again.rounds == 1
+    capped = match_iteratively(states, weights, generator=generator(), max_rounds=1)
+    assert capped.rounds == 1 and not capped.converged
+
+
+def test_consistent_objective_rises():
+    """The relaxed objective never falls; the search converges."""
+    found = METHODS["consistent"]([network(seed) for seed in range(5)])
+    assert found.converged
+    assert all(b > a for a, b in pairwise(found.history))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_one_network_is_refused(method):
+    """There must be something to match."""
+    with pytest.raises(ValueError, match="at least two networks, not 1"):
+        METHODS[method]([network(0)])
+
+
+def test_consistent_refuses_groups_inside_groups():
+    """Attention heads have no relaxation here; the message says what to use."""
+    layer = torch.nn.TransformerEncoderLayer(8, 2, 6, batch_first=True)
+    model = torch.nn.Sequential(torch.nn.Linear(3, 8), layer).eval()
+    symmetry = lmc.discover(model, torch.zeros(2, 3, 3))
+    states = [model.state_dict()] * 2
+    with pytest.raises(ValueError, match="inside another one.*match_iteratively"):
+        match_consistently(symmetry, states)
+
+
+def test_no_round_is_refused():
+    """Nothing would be known after it."""
+    with pytest.raises(ValueError, match="max_rounds must be at least 1, got 0"):
+        match_iteratively(
+            [network(0), network(1)], weights, generator=generator(), max_rounds=0
+        )

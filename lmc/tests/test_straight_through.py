@@ -1,0 +1,107 @@
+"""The straight-through estimator on a network small enough to try everything."""
+
+from itertools import permutations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+import lmc
+from lmc.matching import straight_through
+from lmc.models import MLP
+from lmc.permutation import Permutation
+from lmc.tests.networks import normal, precise
+
+MODEL = precise(MLP((3, 4, 2)))
+SYMMETRY = lmc.discover(MODEL, normal(2, 3))
+
+
+def generator() -> torch.Generator:
+    """A source of random numbers."""
+    return torch.Generator().manual_seed(0)
+
+
+def problem(seed: int):
+    """Two networks and data that the first one labels."""
+    a, b = (precise(MLP((3, 4, 2)), s).state_dict() for s in (seed, seed + 50))
+    a, b = ({n: 3 * v.clone() for n, v in s.items()} for s in (a, b))
+    x = normal(64, 3, seed=seed)
+    y = logits(a, x).argmax(1)
+    return a, b, [(x[:32], y[:32]), (x[32:], y[32:])]
+
+
+def logits(state, x):
+    """The network by hand."""
+    hidden = (x @ state["1.weight"].T + state["1.bias"]).clamp(min=0)
+    return hidden @ state["3.weight"].T + state["3.bias"]
+
+
+def midpoint_loss(a, b, batches) -> float:
+    """Mean loss of the midpoint, by hand."""
+    middle = {name: (a[name] + b[name]) / 2 for name in a}
+    x, y = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    return float(F.cross_entropy(logits(middle, x), y))
+
+
+def all_losses(a, b, batches) -> list[float]:
+    """The midpoint's loss under every permutation, sorted."""
+    orders = (torch.tensor(order) for order in permutations(range(4)))
+    return sorted(
+        midpoint_loss(a, Permutation(SYMMETRY, {"1": order}).apply(b), batches)
+        for order in orders
+    )
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_loss_found_is_among_the_best(seed):
+    """Of 24 permutations one of the best eight, no worse than weight matching."""
+    a, b, batches = problem(seed)
+    found = straight_through(
+        SYMMETRY, a, b, batches, generator=generator(), lr=0.05, epochs=20
+    )
+    loss = midpoint_loss(a, found.permutation.apply(b), batches)
+    assert -found.objective == pytest.approx(loss, rel=1e-12)
+    assert loss <= all_losses(a, b, batches)[7] + 1e-12
+    matched = lmc.weight_matching(SYMMETRY, a, b, generator=generator())
+    weights = midpoint_loss(a, matched.permutation.apply(b), batches)
+    assert -found.history[0] == pytest.approx(weights, rel=1e-12)
+    assert loss <= weights + 1e-12
+    assert len(found.history) == 21 and found.objective == max(found.history)
+
+
+def test_gradient_reaches_the_projection():
+    """Without any learning rate the projection stays where weight matching put it."""
+    a, b, batches = problem(1)
+    still = straight_through(
+        SYMMETRY, a, b, batches, generator=generator(), lr=0.0, epochs=3
+    )
+    assert len(set(still.history)) == 1
+    moving = straight_through(
+        SYMMETRY, a, b, batches, generator=generator(), lr=0.5, epochs=10
+    )
+    assert len(set(moving.history)) > 1
+
+
+def test_networks_are_left_alone():
+    """Neither endpoint is changed by the descent."""
+    a, b, batches = problem(0)
+    before = [{n: v.clone() for n, v in state.items()} for state in (a, b)]
+    straight_through(SYMMETRY, a, b, batches, generator=generator(), epochs=2)
+    for state, old in zip((a, b), before, strict=True):
+        assert all(torch.equal(state[name], old[name]) for name in old)
+
+
+def test_no_batches_and_diverged_networks_are_refused():
+    """The messages say what is wrong."""
+    a, b, batches = problem(0)
+    with pytest.raises(ValueError, match="no batches: give a list"):
+        straight_through(SYMMETRY, a, b, [], generator=generator())
+    with pytest.raises(ValueError, match="the loss is not finite"):
+        straight_through(
+            SYMMETRY,
+            a,
+            b,
+            batches,
+            generator=generator(),
+            loss=lambda outputs, targets: outputs.sum() * torch.inf,
+        )
