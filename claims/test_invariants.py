@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from torch.func import functional_call
 
 import lmc
-from claims.architectures import another, discover, images, networks
 from claims.claim import Claim
 from claims.decisions import exact
 from lmc.models import MLP
+from lmc.testing import another, discover, images, networks
 
 seeds = st.integers(0, 2**32 - 1)
 
