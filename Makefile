@@ -8,7 +8,7 @@ bin := .venv/bin
 # beat one worker with two.
 export OMP_NUM_THREADS := 1
 
-.PHONY: claims test lint clean
+.PHONY: claims test bench lint clean
 
 claims: .venv/.installed ## Decide every claim and write the report
 	$(bin)/pytest claims/ -n auto $(ARGS)
@@ -16,6 +16,10 @@ claims: .venv/.installed ## Decide every claim and write the report
 test: .venv/.installed ## Test the library, the fixtures, the reports and the rules
 	$(bin)/pytest --doctest-modules -n auto lmc fixtures reports claims/tests \
 	    claims/decisions.py $(ARGS)
+
+bench: .venv/.installed ## Measure ratios of speed
+	$(bin)/python -m lmc.benchmarks $(ARGS)
+	$(bin)/python -m fixtures.benchmarks $(ARGS)
 
 lint: .venv/.installed ## Check style and types
 	$(bin)/ruff check .

@@ -1,0 +1,56 @@
+"""The benchmarks run at small sizes, and compare what is the same."""
+
+import json
+
+import pytest
+import torch
+
+from lmc import discover, weight_matching
+from lmc.benchmarks import Comparison, compare, main, straightforward_weight_matching
+from lmc.models import VGG
+from lmc.tests.networks import normal, precise
+
+
+def test_all_comparisons_run_and_are_written(tmp_path, capsys):
+    """Six lines, each with two times and a ratio, and the same as JSON."""
+    path = tmp_path / "bench.json"
+    main(["--quick", "--repeats", "2", "--json", str(path)])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 7
+    written = json.loads(path.read_text())
+    assert [len(entry["ours"]) for entry in written] == [2] * 6
+
+
+def test_straightforward_matching_finds_what_ours_finds():
+    """Two implementations that share no costs: the same permutation."""
+    make = lambda: VGG((4, "M", 6), in_channels=1)  # noqa: E731
+    model = precise(make())
+    symmetry = discover(model, normal(2, 1, 8, 8))
+    a, b = model.state_dict(), precise(make(), seed=9).state_dict()
+    seeds = [torch.Generator().manual_seed(3) for _ in range(2)]
+    slow, objective, _ = straightforward_weight_matching(
+        symmetry, a, b, generator=seeds[0]
+    )
+    fast = weight_matching(symmetry, a, b, generator=seeds[1])
+    assert fast.objective == pytest.approx(objective, rel=1e-12)
+    for name, indices in slow.indices.items():
+        assert torch.equal(indices, fast.permutation.indices[name])
+
+
+def test_ratios_are_baseline_over_ours():
+    """Twice the time is a ratio of two."""
+    found = Comparison("a / b", (2.0, 4.0, 9.0), (1.0, 2.0, 3.0), "all")
+    assert found.ratios == [2.0, 2.0, 3.0]
+    assert "2.0 [2.0..3.0]" in found.line()
+
+
+def test_different_results_are_an_error():
+    """A ratio of two different things is none."""
+
+    def same(one, other):
+        assert one == other
+        return "equal"
+
+    with pytest.raises(AssertionError):
+        compare("a / b", lambda: 1, lambda: 2, same, 1)
+    assert compare("a / b", lambda: 1, lambda: 1, same, 2).same == "equal"
