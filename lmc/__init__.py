@@ -25,12 +25,23 @@ from lmc.interpolation import (
     evaluate,
     interpolate,
 )
-from lmc.matching import Matching, activation_matching, weight_matching
+from lmc.matching import (
+    ManyMatching,
+    Matching,
+    activation_matching,
+    match_consistently,
+    match_iteratively,
+    match_sequentially,
+    match_to_reference,
+    straight_through,
+    weight_matching,
+)
 from lmc.permutation import Permutation
 from lmc.renormalization import (
     Renormalization,
     RenormalizationByBatch,
     Statistics,
+    averaged_statistics,
     default_layers,
     first_samples,
     interpolated_statistics,
@@ -45,6 +56,7 @@ __all__ = [
     "CertificateError",
     "Curve",
     "Evaluation",
+    "ManyMatching",
     "Matching",
     "Permutation",
     "Renormalization",
@@ -53,6 +65,7 @@ __all__ = [
     "Symmetry",
     "activation_matching",
     "average",
+    "averaged_statistics",
     "barrier",
     "certify",
     "curve",
@@ -66,8 +79,13 @@ __all__ = [
     "interpolate_homogeneous",
     "interpolated_statistics",
     "l2_distance",
+    "match_consistently",
+    "match_iteratively",
+    "match_sequentially",
+    "match_to_reference",
     "renormalize",
     "reset",
     "statistics",
+    "straight_through",
     "weight_matching",
 ]

@@ -259,7 +259,9 @@ class Algebra:
 
     def _free(self, block: Block) -> bool:
         """Whether any unit of a block is not pinned."""
-        return any(self.units.reason(unit) is None for unit in block.units.flat)
+        return any(
+            self.units.reason(unit) is None for unit in block.units.ravel().tolist()
+        )
 
     def _pin(self, block: Block) -> None:
         self.units.pin(block.units, self.why)

@@ -294,7 +294,8 @@ def trace(model: nn.Module, *example_inputs: Any) -> Graph:
     Raises
     ------
     TraceError
-        The model is in train mode, or ``torch.export`` refuses it.
+        The model is in train mode, does not run on the inputs, or ``torch.export``
+        refuses it.
 
     Examples
     --------
@@ -320,6 +321,13 @@ def trace(model: nn.Module, *example_inputs: Any) -> Graph:
     try:
         program = torch.export.export(model, example_inputs, dynamic_shapes=shapes)
     except Exception as error:  # torch.export raises many unrelated classes
+        try:
+            with torch.no_grad():
+                model(*example_inputs)
+        except Exception as own:
+            raise TraceError(
+                f"{type(model).__name__} does not run on the example inputs: {own}"
+            ) from own
         raise TraceError(
             f"torch.export refuses {type(model).__name__}: {error}\nA model whose "
             "control flow depends on its data has no fixed graph: move such "

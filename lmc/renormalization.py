@@ -226,6 +226,40 @@ def interpolated_statistics(
     }
 
 
+def averaged_statistics(
+    statistics: Sequence[Mapping[str, Statistics]],
+) -> dict[str, Statistics]:
+    """Return the goal for an average of networks: mean means, mean *deviations*.
+
+    Raises
+    ------
+    ValueError
+        There are none, or they are not of the same layers.
+
+    Examples
+    --------
+    >>> import torch
+    >>> one = {"layer": Statistics(torch.tensor([1.0]), torch.tensor([1.0]))}
+    >>> two = {"layer": Statistics(torch.tensor([4.0]), torch.tensor([16.0]))}
+    >>> goal = averaged_statistics([one, one, two])["layer"]
+    >>> goal.mean, goal.std
+    (tensor([2.]), tensor([2.]))
+    """
+    if not statistics:
+        raise ValueError("nothing to average: give the statistics of a network")
+    if different := {n for s in statistics for n in set(s) ^ set(statistics[0])}:
+        raise ValueError(
+            f"statistics of different layers: {sorted(different)} in some networks only"
+        )
+    return {
+        name: Statistics(
+            torch.stack([s[name].mean for s in statistics]).mean(0),
+            torch.stack([s[name].std for s in statistics]).mean(0).square(),
+        )
+        for name in statistics[0]
+    }
+
+
 def renormalize(
     method: str,
     graph: Graph,

@@ -125,6 +125,7 @@ def main(arguments: list[str] | None = None) -> None:
     everything = torchvision.models.list_models(module=torchvision.models)
     chosen = options.models or everything
     # What was done is kept beside the table until all models are.
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     partial = options.out.with_suffix(".jsonl")
     lines = partial.read_text().splitlines() if partial.exists() else []
     rows = {row.model: row for row in (Row(**json.loads(line)) for line in lines)}

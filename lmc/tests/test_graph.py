@@ -170,3 +170,9 @@ def test_control_flow_on_data_is_refused():
     """The error says how such a branch can be written."""
     with pytest.raises(TraceError, match=r"(?s)refuses Branches.*torch.where or torch"):
         trace(Branches().eval(), torch.ones(2, 3))
+
+
+def test_inputs_that_do_not_fit_are_no_matter_of_export():
+    """The model's own error is passed on."""
+    with pytest.raises(TraceError, match=r"Linear does not run on the example inputs"):
+        trace(torch.nn.Linear(3, 2).eval(), torch.zeros(2, 4))

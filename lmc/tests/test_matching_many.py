@@ -152,7 +152,7 @@ def test_consistent_refuses_groups_inside_groups():
     model = torch.nn.Sequential(torch.nn.Linear(3, 8), layer).eval()
     symmetry = lmc.discover(model, torch.zeros(2, 3, 3))
     states = [model.state_dict()] * 2
-    with pytest.raises(ValueError, match="inside another one.*match_iteratively"):
+    with pytest.raises(ValueError, match=r"inside another one.*match_iteratively"):
         match_consistently(symmetry, states)
 
 

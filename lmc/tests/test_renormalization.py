@@ -549,7 +549,7 @@ def test_reset_by_batch_is_the_module_in_train_mode():
 def test_by_batch_refuses_what_it_cannot_do():
     """An unknown method, no goal, no BatchNorm."""
     graph = trace(precise(MLP((4, 5, 3))), normal(2, 4))
-    with pytest.raises(ValueError, match="unknown renormalization 'rescue'.*reset"):
+    with pytest.raises(ValueError, match=r"unknown renormalization 'rescue'.*reset"):
         RenormalizationByBatch(graph, "rescue")
     with pytest.raises(ValueError, match="repair needs goal statistics"):
         RenormalizationByBatch(graph, "repair")
@@ -573,7 +573,7 @@ def test_first_samples_cuts_the_last_batch(samples, lengths):
 
 def test_first_samples_needs_enough():
     """Too few samples and no positive number are refused."""
-    with pytest.raises(ValueError, match="9 samples were asked for, .* hold only 8"):
+    with pytest.raises(ValueError, match=r"9 samples were asked for, .* hold only 8"):
         list(first_samples([(torch.zeros(8), None)], 9))
     with pytest.raises(ValueError, match="must be positive, got 0"):
         first_samples([], 0)
