@@ -55,7 +55,8 @@ def activation_matching(
     ------
     ValueError
         A state dict does not fit the model, there are no batches, a group (and what
-        is inside its units) appears on no activation, or activations are not finite.
+        is inside its units) appears on no activation, activations are not finite, or
+        there is no such average.
 
     References
     ----------
@@ -63,6 +64,8 @@ def activation_matching(
     arXiv 2402.05966, appendix D.2.
     """
     start = time.perf_counter()
+    if average not in ("batches", "samples"):
+        raise ValueError(f"unknown average {average!r}: choose 'batches' or 'samples'")
     symmetry.check(a)
     symmetry.check(b)
     trees = branches(symmetry)

@@ -101,7 +101,9 @@ def weight_matching(
     True
     """
     began = time.perf_counter()
-    if not isinstance(start, Permutation) and start not in ("identity", "forward"):
+    if isinstance(start, Permutation):
+        start = Permutation(symmetry, start.indices)  # refuses those of another model
+    elif start not in ("identity", "forward"):
         raise ValueError(f"unknown start {start!r}: choose 'identity' or 'forward'")
     if restarts < 1:
         raise ValueError(

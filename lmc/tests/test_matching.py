@@ -1,7 +1,7 @@
 """Matching, against brute force over all permutations and correlations in numpy."""
 
 from functools import cache
-from itertools import permutations
+from itertools import permutations, product
 
 import numpy as np
 import pytest
@@ -67,6 +67,48 @@ class InPlace(nn.Module):
         return self.last(hidden)
 
 
+class Attention(nn.Module):
+    """Three heads of two channels between inputs and outputs that are fixed."""
+
+    def __init__(self):
+        super().__init__()
+        self.q, self.k, self.v = (nn.Linear(3, 6) for _ in range(3))
+        self.o = nn.Linear(6, 3)
+
+    def forward(self, x):
+        heads = [
+            layer(x).unflatten(-1, (3, 2)).transpose(1, 2)
+            for layer in (self.q, self.k, self.v)
+        ]
+        mixed = F.scaled_dot_product_attention(*heads)
+        return self.o(mixed.transpose(1, 2).flatten(2))
+
+
+class Grouped(nn.Module):
+    """A convolution of three groups, with two channels in and two out in each."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(1, 6, 3, padding=1)
+        self.grouped = nn.Conv2d(6, 6, 1, groups=3)
+        self.last = nn.Conv2d(6, 2, 1)
+
+    def forward(self, x):
+        return self.last(F.relu(self.grouped(F.relu(self.first(x)))))
+
+
+class Concatenated(nn.Module):
+    """Two layers whose units meet one nonlinearity, side by side."""
+
+    def __init__(self):
+        super().__init__()
+        self.left, self.right = nn.Linear(3, 3), nn.Linear(3, 4)
+        self.last = nn.Linear(7, 2)
+
+    def forward(self, x):
+        return self.last(F.relu(torch.cat([self.left(x), self.right(x)], 1)))
+
+
 class Parameters(nn.Module):
     """Adds a sum over units that appear on no activation."""
 
@@ -87,11 +129,16 @@ MAKE = {
     "residual": Residual,
     "in-place": InPlace,
     "parameters": Parameters,
+    "attention": Attention,
+    "grouped": Grouped,
+    "concatenated": Concatenated,
 }
 IMAGE = (1, 4, 4)
-SHAPES = {kind: (3,) for kind in MAKE} | {
-    kind: IMAGE for kind in ("norm", "vgg", "resnet")
-}
+SHAPES = (
+    {kind: (3,) for kind in MAKE}
+    | {kind: IMAGE for kind in ("norm", "vgg", "resnet", "grouped")}
+    | {"attention": (4, 3)}
+)
 
 
 def match(kind: str, a: State, b: State, **options) -> Matching:
@@ -136,6 +183,164 @@ def test_weight_matching_of_one_layer_is_the_best_of_all_permutations(seed):
     assert tuple(found.permutation.indices["1"].tolist()) == best
     assert found.objective == pytest.approx(scores[best], rel=1e-12)
     assert found.history[0] == pytest.approx(scores[tuple(range(5))], rel=1e-12)
+
+
+PAIRS = list(product(permutations(range(2)), repeat=3))
+
+
+def blocks(order, inside) -> torch.Tensor:
+    """Positions of three blocks of two in an order, each with an order inside."""
+    parts = zip(order, inside, strict=True)
+    return torch.tensor([2 * block + unit for block, own in parts for unit in own])
+
+
+def attention_by_hand(b: State, heads, qk, v) -> dict[str, Tensor]:
+    """Permute heads, then queries with keys and values in each head."""
+    permuted = dict(b)
+    for name in ("q.weight", "q.bias", "k.weight", "k.bias"):
+        permuted[name] = b[name][blocks(heads, qk)]
+    for name in ("v.weight", "v.bias"):
+        permuted[name] = b[name][blocks(heads, v)]
+    permuted["o.weight"] = b["o.weight"][:, blocks(heads, v)]
+    return permuted
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_weight_matching_of_attention_is_the_best_of_all_permutations(seed):
+    """All 384 ways to permute heads, queries with keys, and values."""
+    a, b = state("attention", seed), state("attention", seed + 100)
+    scores = {
+        choice: inner(a, attention_by_hand(b, *choice), set(a) - {"o.bias"})
+        for choice in product(permutations(range(3)), PAIRS, PAIRS)
+    }
+    found = match("attention", a, b)
+    best = max(scores, key=scores.get)
+    assert found.objective == pytest.approx(scores[best], rel=1e-12)
+    permuted, by_hand = found.permutation.apply(b), attention_by_hand(b, *best)
+    assert all(torch.equal(permuted[name], by_hand[name]) for name in a)
+
+
+def grouped_by_hand(b: State, order, before, after) -> dict[str, Tensor]:
+    """Permute the groups of a convolution, and channels before and after it."""
+    inner_after = blocks(order, after)
+    weight = b["grouped.weight"][inner_after]
+    weight = torch.stack(
+        [weight[i, list(before[i // 2])] for i in range(6)]  # each group's own inputs
+    )
+    return {
+        "first.weight": b["first.weight"][blocks(order, before)],
+        "first.bias": b["first.bias"][blocks(order, before)],
+        "grouped.weight": weight,
+        "grouped.bias": b["grouped.bias"][inner_after],
+        "last.weight": b["last.weight"][:, inner_after],
+        "last.bias": b["last.bias"],
+    }
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_group_of_a_grouped_convolution_could_be_matched_better(seed):
+    """Given the others; the objective is the inner product of that permutation.
+
+    The best of all 384 is reached from a network near a permuted copy.
+    """
+    a, b = state("grouped", seed), state("grouped", seed + 100)
+    names = set(a) - {"last.bias"}
+    every = {
+        choice: grouped_by_hand(b, *choice)
+        for choice in product(permutations(range(3)), PAIRS, PAIRS)
+    }
+    found = match("grouped", a, b)
+    permuted = found.permutation.apply(b)
+    (here,) = (
+        choice
+        for choice, by_hand in every.items()
+        if all(torch.equal(by_hand[name], permuted[name]) for name in a)
+    )
+    assert found.objective == pytest.approx(inner(a, permuted, names), rel=1e-12)
+    for choice, by_hand in every.items():
+        if sum(mine != other for mine, other in zip(here, choice, strict=True)) == 1:
+            assert inner(a, by_hand, names) <= found.objective * (1 + 1e-12)
+    planted = list(every)[137]
+    near = {
+        name: value + 0.05 * normal(*value.shape, seed=seed)
+        for name, value in grouped_by_hand(a, *planted).items()
+    }
+    best = max(
+        inner(a, grouped_by_hand(near, *choice), names)
+        for choice in product(permutations(range(3)), PAIRS, PAIRS)
+    )
+    found = match("grouped", a, near, start="forward")
+    assert found.objective == pytest.approx(best, rel=1e-12)
+
+
+def test_start_at_a_permutation():
+    """The history begins with the objective of the start."""
+    a, b = state("mlp", 0), state("mlp", 1)
+    start = Permutation.random(symmetry("mlp"), torch.Generator().manual_seed(5))
+    names = [name for name in a if name != "5.bias"]
+    found = match("mlp", a, b, start=start)
+    assert found.history[0] == pytest.approx(inner(a, start.apply(b), names), rel=1e-9)
+    assert found.objective >= found.history[0]
+    again = match("mlp", a, b, start=found.permutation)
+    assert again.objective == pytest.approx(found.objective, rel=1e-12)
+    for name, indices in found.permutation.indices.items():
+        assert torch.equal(again.permutation.indices[name], indices)
+
+
+@pytest.mark.parametrize("kind", ["mlp", "vgg", "resnet", "attention", "grouped"])
+def test_forward_start_recovers_a_shuffled_copy(kind):
+    """From the inputs on, every layer is recognized at once."""
+    a = state(kind, 0)
+    generator = torch.Generator().manual_seed(2)
+    shuffled = Permutation.random(symmetry(kind), generator).apply(a)
+    found = match(kind, a, shuffled, start="forward")
+    recovered = found.permutation.apply(shuffled)
+    assert all(torch.equal(recovered[name], value) for name, value in a.items())
+
+
+def test_restarts_return_the_best_of_the_descents():
+    """Orders differ between descents; solves are those of all."""
+    a, b = state("vgg", 3), state("vgg", 4)
+    generator = torch.Generator().manual_seed(0)
+    alone = [weight_matching(symmetry("vgg"), a, b, generator=generator)]
+    alone += [weight_matching(symmetry("vgg"), a, b, generator=generator)]
+    both = match("vgg", a, b, restarts=2)
+    assert both.objective == max(found.objective for found in alone)
+    assert both.solves == sum(found.solves for found in alone)
+
+
+def test_costs_in_float32_give_an_objective_in_float64():
+    """The permutation is as good, and its objective is exact."""
+    a, b = state("resnet", 0), state("resnet", 1)
+    fine, coarse = match("resnet", a, b), match("resnet", a, b, dtype=torch.float32)
+    assert coarse.objective == pytest.approx(fine.objective, rel=1e-3)
+    permuted = coarse.permutation.apply(b)
+    sites = {s.name for g in symmetry("resnet").groups.values() for s in g.sites}
+    names = [name for name in sites if "running" not in name]
+    assert coarse.objective == pytest.approx(inner(a, permuted, names), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"start": "backward"}, "unknown start 'backward': choose 'identity' or"),
+        ({"restarts": 0}, "a number of descents, at least 1: got 0"),
+        ({"dtype": torch.bfloat16}, "costs in torch.bfloat16 are too coarse"),
+    ],
+)
+def test_weight_matching_refuses_options(options, message):
+    """Each says what may be chosen."""
+    a = state("mlp", 0)
+    with pytest.raises(ValueError, match=message):
+        match("mlp", a, a, **options)
+
+
+def test_start_of_another_model_is_refused():
+    """A permutation of other groups is no start."""
+    other = Permutation.identity(symmetry("one"))
+    a = state("mlp", 0)
+    with pytest.raises(ValueError, match=r"exactly the groups of its symmetry"):
+        match("mlp", a, a, start=other)
 
 
 @pytest.mark.parametrize("buffers", [False, True])
@@ -343,6 +548,77 @@ def test_unequal_batches_count_alike():
     units = [np.concatenate([hidden(s, x) for x, _ in data]) for s in (a, b)]
     pooled = np.corrcoef(*units, rowvar=False)[:5, 5:]
     assert abs(np.trace(pooled) - found.history[0]) > 1e-3  # would be noticed
+    found = activation_matching(symmetry("one"), a, b, data, average="samples")
+    assert found.history[0] == pytest.approx(np.trace(pooled), rel=1e-9)
+
+
+def test_units_side_by_side_are_matched_by_their_own_positions():
+    """Of a concatenation each group sees its part: the best of 3! and of 4!."""
+    a, b, x = state("concatenated", 0), state("concatenated", 100), normal(80, 3)
+    for network in (a, b):
+        for name in ("left.bias", "right.bias"):
+            network[name] = network[name].abs()
+    found = activation_matching(symmetry("concatenated"), a, b, [(x, None)])
+    for name in ("left", "right"):
+        u, v = (
+            F.relu(F.linear(x, s[f"{name}.weight"], s[f"{name}.bias"])).numpy()
+            for s in (a, b)
+        )
+        size = u.shape[1]
+        correlation = np.corrcoef(u, v, rowvar=False)[:size, size:]
+        best = max(
+            permutations(range(size)),
+            key=lambda order, c=correlation: sum(c[i, j] for i, j in enumerate(order)),
+        )
+        assert tuple(found.permutation.indices[name].tolist()) == best
+
+
+def test_groups_inside_groups_are_matched_by_correlation():
+    """A convolution's groups by the sum over their channels, at their best."""
+    a, b, x = state("grouped", 0), state("grouped", 100), normal(60, *IMAGE)
+    for network in (a, b):
+        for name in ("first.bias", "grouped.bias"):
+            network[name] = network[name].abs() + 4  # no dead channel
+
+    def channels(s: State) -> list[np.ndarray]:
+        first = F.relu(F.conv2d(x, s["first.weight"], s["first.bias"], padding=1))
+        grouped = F.conv2d(first, s["grouped.weight"], s["grouped.bias"], groups=3)
+        return [
+            v.movedim(1, -1).reshape(-1, 6).numpy() for v in (first, F.relu(grouped))
+        ]
+
+    before, after = (
+        np.corrcoef(u, v, rowvar=False)[:6, 6:]
+        for u, v in zip(channels(a), channels(b), strict=True)
+    )
+    scores = {
+        (order, p, q): before[np.arange(6), blocks(order, p)].sum()
+        + after[np.arange(6), blocks(order, q)].sum()
+        for order, p, q in product(permutations(range(3)), PAIRS, PAIRS)
+    }
+    best = max(scores, key=scores.get)
+    found = activation_matching(symmetry("grouped"), a, b, [(x, None)])
+    permuted, by_hand = found.permutation.apply(b), grouped_by_hand(b, *best)
+    assert all(torch.equal(permuted[name], by_hand[name]) for name in a)
+
+
+def test_moments_in_float32_lose_precision():
+    """Near a large mean; the default gathers them in float64."""
+    a, b, data = alive(0), alive(100), batches((60,))
+    for network in (a, b):
+        network["1.bias"] = network["1.bias"] + 1e3
+    exact = np.corrcoef(*(hidden(s, data[0][0]) for s in (a, b)), rowvar=False)[:5, 5:]
+    fine = activation_matching(symmetry("one"), a, b, data)
+    coarse = activation_matching(symmetry("one"), a, b, data, dtype=torch.float32)
+    assert fine.history[0] == pytest.approx(np.trace(exact), rel=1e-6)
+    assert abs(coarse.history[0] - np.trace(exact)) > 1e-4
+
+
+def test_unknown_average_is_refused():
+    """It says what may be chosen."""
+    a = state("one", 0)
+    with pytest.raises(ValueError, match="'median': choose 'batches' or 'samples'"):
+        activation_matching(symmetry("one"), a, a, batches((4,)), average="median")
 
 
 def recorded(model: nn.Module, module: str, x: Tensor) -> np.ndarray:

@@ -4,6 +4,7 @@ from functools import cache
 
 import pytest
 import torch
+from torch import nn
 
 from lmc import Permutation, Symmetry, discover
 from lmc.models import MLP, VGG
@@ -206,3 +207,67 @@ def test_apply_to_another_architecture_is_refused():
         permutation().apply({**state, "extra": P})
     with pytest.raises(ValueError, match=r"1.bias has shape \(4,\), .* \(3,\): both"):
         permutation().apply({**state, "1.bias": torch.zeros(4)})
+
+
+@cache
+def grouped() -> Symmetry:
+    """A convolution of two groups, with three channels in each, in and out."""
+    model = nn.Sequential(
+        nn.Conv2d(1, 6, 1), nn.ReLU(), nn.Conv2d(6, 6, 1, groups=2), nn.ReLU()
+    )
+    return discover(
+        nn.Sequential(model, nn.Conv2d(6, 2, 1)).eval(), torch.zeros(2, 1, 2, 2)
+    )
+
+
+def inside(symmetry) -> list[str]:
+    """Names of the groups inside another one."""
+    return [name for name, group in symmetry.groups.items() if group.parent]
+
+
+def test_units_inside_blocks_move_with_them_first():
+    """Blocks change places, then the first block's units are rotated."""
+    symmetry = grouped()
+    (outer,) = set(symmetry.groups) - set(inside(symmetry))
+    still = Permutation.identity(symmetry).indices
+    one = inside(symmetry)[0]
+    permutation = Permutation(
+        symmetry,
+        {
+            **still,
+            outer: torch.tensor([1, 0]),
+            one: torch.tensor([[1, 2, 0], [0, 1, 2]]),
+        },
+    )
+    site = symmetry.groups[one].sites[0]
+    state = {name: normal(*shape) for name, shape in symmetry.shapes.items()}
+    order = [4, 5, 3, 0, 1, 2]
+    assert permutation.moved()[one].tolist() == order
+    assert site.axes == (0,)
+    assert torch.equal(permutation.apply(state)[site.name], state[site.name][order])
+    again = Permutation.from_moved(symmetry, permutation.moved())
+    assert all(torch.equal(again.indices[n], p) for n, p in permutation.indices.items())
+
+
+def test_invert_and_compose_with_groups_inside_groups():
+    """By what they do to a state dict."""
+    symmetry = grouped()
+    state = {name: normal(*shape) for name, shape in symmetry.shapes.items()}
+    generator = torch.Generator().manual_seed(3)
+    first, then = (Permutation.random(symmetry, generator) for _ in range(2))
+    back = first.invert().apply(first.apply(state))
+    both = first.compose(then).apply(state)
+    in_turn = then.apply(first.apply(state))
+    for name, value in state.items():
+        assert torch.equal(back[name], value)
+        assert torch.equal(both[name], in_turn[name])
+
+
+def test_units_that_leave_their_block_are_refused():
+    """They must stay with the block that holds them."""
+    symmetry = grouped()
+    moved = Permutation.identity(symmetry).moved()
+    one = inside(symmetry)[0]
+    moved[one] = torch.tensor([3, 1, 2, 0, 4, 5])
+    with pytest.raises(ValueError, match="do not move with those of"):
+        Permutation.from_moved(symmetry, moved)
