@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torchvision  # type: ignore[import-untyped]
@@ -62,10 +63,10 @@ class Row:
         )
 
 
-def classifier(name: str) -> tuple[nn.Module, Tensor]:
+def classifier(name: str, **options: Any) -> tuple[nn.Module, Tensor]:
     """Return a classifier of torchvision with random weights, and two inputs."""
-    # The others' default initialization would take minutes for the same purpose.
-    options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    if name in ("googlenet", "inception_v3"):
+        options["init_weights"] = False  # it would take minutes for the same purpose
     model = torchvision.models.get_model(name, weights=None, **options).eval()
     size = 299 if name == "inception_v3" else 224
     generator = torch.Generator().manual_seed(0)
@@ -80,6 +81,11 @@ def distinct(state: dict[str, Tensor], generator: torch.Generator) -> dict[str, 
         else value
         for name, value in state.items()
     }
+
+
+def free_units(symmetry: Symmetry) -> int:
+    """Count the units of all groups."""
+    return sum(group.size * group.copies for group in symmetry.groups.values())
 
 
 def recovered(symmetry: Symmetry, state: dict[str, Tensor]) -> tuple[bool, float]:
@@ -106,7 +112,7 @@ def survey(name: str) -> Row:
     return Row(
         name,
         len(symmetry.groups),
-        sum(group.size * group.copies for group in symmetry.groups.values()),
+        free_units(symmetry),
         len(symmetry.refused),
         symmetry.certificate.relative_difference,
         symmetry.certificate.permutations,

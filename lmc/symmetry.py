@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -518,15 +519,20 @@ def _activations(
 def _noisy_state(
     state: State, graph: Graph, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """Add noise, so that constant values (zeros, ones) cannot hide a wrong group."""
+    """Add noise, so that constant values (zeros, ones) cannot hide a wrong group.
+
+    Noise of the size that initializations have: with more, signals grow from layer to
+    layer of a deep network, and the rounding with them.
+    """
     variances = {norm.variance for norm in graph.batch_norms}
     noisy = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
     statistics = variances | {norm.mean for norm in graph.batch_norms}
     for name in (*graph.parameters, *statistics):
         if not noisy[name].is_floating_point():
             continue
-        noise = torch.randn(noisy[name].shape, generator=generator) * 0.1
-        noise = noise.to(noisy[name].dtype)
+        shape = noisy[name].shape
+        size = 0.5 * max(math.prod(shape[1:]), 1) ** -0.5 if len(shape) > 1 else 0.1
+        noise = size * torch.randn(shape, generator=generator).to(noisy[name].dtype)
         noisy[name] = (
             noisy[name] * noise.exp() if name in variances else (noisy[name] + noise)
         )
