@@ -52,6 +52,7 @@ class Units:
         self._leader: list[int] = []  # union-find over ties
         self._block: list[int] = []  # by leader: a unit that holds it
         self._reason: list[str | None] = []
+        self._held: list[tuple[frozenset[int], str]] = []  # blocks with why they are
         self._ties: list[tuple[Ints, Ints, Hashes]] = []
         self._seen: list[tuple[Ints, Hashes]] = []
         self._touched: set[int] = set()
@@ -127,6 +128,7 @@ class Units:
             holders[units] = holder
             held |= {holder, *units}
         for units, holder in holders.items():
+            self._held.append((units, reason))
             for unit in units:
                 self._block[unit] = holder
         return np.array([holders[units] for units in content])
@@ -163,6 +165,7 @@ class Units:
         is not known which of them corresponds to which of another thing.
         """
         self._cut_cycles()
+        self._pin_overlaps()
         count = len(self._leader)
         leaders = np.fromiter(map(self.leader, range(count)), np.int64, count)
         colour = self._colours(count)
@@ -197,6 +200,15 @@ class Units:
             if unit != _NOWHERE:
                 self.pin(np.array(path), "a block is tied to what it holds")
                 self._block[unit] = _NOWHERE
+
+    def _pin_overlaps(self) -> None:
+        """Pin blocks that came to share some of their units by ties, but not all."""
+        blocks: dict[int, frozenset[int]] = {}
+        for units, reason in self._held:
+            content = frozenset(map(self.leader, units))
+            for unit in content:
+                if blocks.setdefault(unit, content) != content:
+                    self.pin(np.array([*blocks[unit], *content]), reason)
 
     def _pin_blocks(self) -> None:
         """Pin what holds a pinned unit: it would move it."""

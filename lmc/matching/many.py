@@ -84,16 +84,16 @@ def match_to_reference(states: Sequence[State], match: Match) -> ManyMatching:
 
 
 def match_sequentially(states: Sequence[State], match: Match) -> ManyMatching:
-    """Match each network to the average of those before it, as they were permuted.
+    """Match each network to the one before it, as that was permuted.
 
     Parameters, errors and source as for :func:`match_to_reference`.
     """
     began = time.perf_counter()
     found: list[Permutation] = []
-    done: list[State] = [_several(states)[0]]
+    before = _several(states)[0]
     for state in states[1:]:
-        found.append(match(average(done), state).permutation)
-        done.append(found[-1].apply(state))
+        found.append(match(before, state).permutation)
+        before = found[-1].apply(state)
     return _once(states, (Permutation.identity(found[0].symmetry), *found), began)
 
 

@@ -110,13 +110,14 @@ def test_reference_matches_each_to_the_first():
         assert torch.equal(permutation.indices["1"], alone.indices["1"])
 
 
-def test_sequential_matches_to_the_average_of_those_before():
-    """The third meets the average of the first and the moved second."""
+def test_sequential_matches_to_the_one_before_as_it_was_moved():
+    """The third meets the moved second, not the first."""
     states = [network(seed) for seed in range(3)]
-    _, second, third = METHODS["sequential"](states).permutations
-    moved = second.apply(states[1])
-    mean = {name: (states[0][name] + moved[name]) / 2 for name in NAMES}
-    alone = weights(mean, states[2]).permutation
+    first, second, third = METHODS["sequential"](states).permutations
+    assert torch.equal(first.indices["1"], torch.arange(4))
+    alone = weights(states[0], states[1]).permutation
+    assert torch.equal(second.indices["1"], alone.indices["1"])
+    alone = weights(second.apply(states[1]), states[2]).permutation
     assert torch.equal(third.indices["1"], alone.indices["1"])
 
 

@@ -644,3 +644,25 @@ def test_check_refuses_another_architecture():
         symmetry.check(MLP((4, 6, 3, 3)).state_dict())
     with pytest.raises(ValueError, match=r"1.weight has shape \(5, 4\).*\(6, 4\)"):
         symmetry.check(MLP((4, 5, 3)).state_dict())
+
+
+def test_groups_of_a_norm_across_groups_of_a_convolution_are_pinned():
+    """Of six channels the norm takes three together and the convolution two.
+
+    Found by a random architecture: each pair of groups shares channels, and moving
+    one kind of them would tear the other.
+    """
+    model = nn.Sequential(
+        nn.Conv2d(2, 6, 1),
+        nn.GroupNorm(2, 6),
+        nn.ReLU(),
+        nn.Conv2d(6, 3, 1, groups=3),
+        nn.ReLU(),
+        nn.Conv2d(3, 4, 1),
+        nn.ReLU(),
+        nn.Conv2d(4, 2, 1),
+    )
+    symmetry = discover(model.eval(), torch.randn(2, 2, 4, 4))
+    assert {name: group.size for name, group in symmetry.groups.items()} == {"5": 4}
+    reasons = {entry.reason for entry in symmetry.pinned if entry.name == "0.weight"}
+    assert any(reason.startswith("blocks that overlap") for reason in reasons)

@@ -169,3 +169,25 @@ def test_units_are_untouched_until_something_is_known():
     assert not units.untouched(numbers[2:3]) and units.untouched(numbers[3:])
     units.see(numbers[3:], at(0))
     assert not units.untouched(numbers[3:])
+
+
+def test_blocks_that_come_to_overlap_by_a_tie_are_pinned():
+    """Two blocks of three and three blocks of two over the same six units."""
+    units, numbers = seen(6)
+    units.blocks(numbers.reshape(2, 3), "threes")
+    _, others = seen(6, units)
+    units.blocks(others.reshape(3, 2), "twos")
+    units.tie(numbers, others, (at(*[0] * 6), at(*[0] * 6)))
+    assert found(units) == []
+    assert {units.reason(unit) for unit in numbers.tolist()} == {"twos"}
+
+
+def test_blocks_of_other_units_may_share_a_holder():
+    """Queries and values of two heads: the heads are tied, their contents are not."""
+    units, queries = seen(4)
+    _, values = seen(6, units)
+    heads = units.blocks(queries.reshape(2, 2), "heads")
+    others = units.blocks(values.reshape(2, 3), "heads")
+    units.tie(heads, others, (at(0, 0), at(0, 0)))
+    sizes = [(len(family), len(family[0])) for family in found(units)]
+    assert sorted(sizes) == [(2, 7), (4, 1), (6, 1)]
