@@ -190,7 +190,7 @@ def test_nothing_is_written_without_claims(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--scale", "atoms"], "unknown scale 'atoms': choose digits"),
+        (["--scale", "atoms"], "unknown scale 'atoms': choose digits, mnist"),
         (["--seeds", "5"], "--seeds 5: choose an even number from 4 on"),
         (["--seeds", "2"], "--seeds 2: choose an even number from 4 on"),
         (["--seeds", "many"], "--seeds many: choose an even number from 4 on"),

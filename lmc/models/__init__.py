@@ -1,7 +1,9 @@
 """Small networks of the papers, as plain ``torch.nn`` modules."""
 
+from lmc.models.fixup import FixupResNet
+from lmc.models.linear import LinearNet
 from lmc.models.mlp import MLP
 from lmc.models.resnet import ResNet
 from lmc.models.vgg import VGG
 
-__all__ = ["MLP", "VGG", "ResNet"]
+__all__ = ["MLP", "VGG", "FixupResNet", "LinearNet", "ResNet"]

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from lmc.models import MLP, VGG, ResNet
+from lmc import discover
+from lmc.models import MLP, VGG, FixupResNet, LinearNet, ResNet
 from lmc.models.norm import ChannelLayerNorm
 from lmc.tests.networks import normal, randomized
 
@@ -120,3 +121,53 @@ def test_mlp_needs_an_input_and_an_output():
     """A single width is no network."""
     with pytest.raises(ValueError, match=r"input and the output width, got \(64,\)"):
         MLP((64,))
+
+
+def test_fixup_starts_as_a_constant_and_scales_its_first_convolutions():
+    """The second convolutions and the classifier are zero (Fixup, section 3)."""
+    torch.manual_seed(0)
+    model = FixupResNet((32, 64), (2, 2))
+    assert model(torch.randn(3, 1, 8, 8)).abs().max() == 0
+    for index, fan_out in ((1, 32 * 9), (3, 64 * 9)):
+        block = model.blocks[index]
+        assert block.conv2.weight.abs().max() == 0
+        expected = (2 / fan_out) ** 0.5 * 4**-0.5
+        assert block.conv1.weight.std().item() == pytest.approx(expected, rel=0.03)
+
+
+def test_fixup_block_by_hand():
+    """Its formula in numpy, on images of one pixel where a convolution is a product."""
+    model = randomized(FixupResNet((3,), (1,), in_channels=2).double())
+    block, x = model.blocks[0], normal(5, 2, 1, 1)
+    weight = {n: p.detach().numpy() for n, p in block.named_parameters()}
+    centre = [weight[f"conv{i}.weight"][:, :, 1, 1] for i in (1, 2)]
+    stem = model.stem.weight.detach().numpy()[:, :, 1, 1]
+    h = np.maximum(x[:, :, 0, 0].numpy() @ stem.T + model.bias1.item(), 0)
+    shifted = h + weight["bias1a"]
+    inner = np.maximum(shifted @ centre[0].T + weight["bias1b"], 0)
+    branch = (inner + weight["bias2a"]) @ centre[1].T * weight["scale"]
+    out = np.maximum(branch + weight["bias2b"] + shifted, 0) + model.bias2.item()
+    logits = out @ model.classifier.weight.detach().numpy().T
+    logits += model.classifier.bias.detach().numpy()
+    np.testing.assert_allclose(model(x).detach().numpy(), logits, rtol=1e-12)
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_linear_nets_are_products_of_matrices(residual):
+    """With residual connections each factor is the identity plus the layer."""
+    model = randomized(LinearNet(4, 5, 3, 2, residual).double())
+    x = normal(6, 3)
+    h = x @ model.first.weight.T + model.first.bias
+    for layer in model.hidden:
+        h = (h if residual else 0) + h @ layer.weight.T + layer.bias
+    torch.testing.assert_close(model(x), h @ model.last.weight.T + model.last.bias)
+    sizes = [group.size for group in discover(model, x).groups.values()]
+    assert sizes == ([5] if residual else [5, 5, 5])
+
+
+def test_impossible_linear_nets_and_fixups_are_refused():
+    """The message says what is possible."""
+    with pytest.raises(ValueError, match="at least 2: got 1"):
+        LinearNet(depth=1)
+    with pytest.raises(ValueError, match="got 1 widths and 2 block counts"):
+        FixupResNet((4,), (1, 1))
