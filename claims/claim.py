@@ -5,16 +5,17 @@ with its margin.  Its test says what is measured; :class:`Trial` decides and rec
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from scipy.stats import spearmanr
 
 from claims.decisions import Decision, Verdict
 
 if TYPE_CHECKING:  # torch is not needed to know what is claimed
-    from claims.bench import Bench, Pair, Setting
+    from claims.bench import Bench, Network, Pair, Setting, Several
 
 Rule = Callable[..., Decision]
 """One of :mod:`claims.decisions` with its margin fixed by ``functools.partial``."""
@@ -23,6 +24,9 @@ BROKEN = 20.0
 """Points of accuracy below the endpoints' mean from which a midpoint is broken.
 
 "Tens of points": the papers' broken midpoints lie 20 to 80 points below."""
+
+RANDOM = "random"
+"""The setting of claims about random networks, at every scale."""
 
 CLAIMS: dict[str, "Claim"] = {}
 """Every claim that was declared, by id."""
@@ -124,8 +128,17 @@ class Claim:
         """
         return pytest.mark.claim(self)(function)
 
-    def parameters(self, scale: str) -> list[Any]:
-        """Return the places of this claim as pytest parameters with their marks."""
+    def parameters(self, scale: str, settings: Collection[str]) -> list[Any]:
+        """Return the places of this claim as pytest parameters with their marks.
+
+        Parameters
+        ----------
+        scale
+            Name of the scale.
+        settings
+            The settings that the scale has; the claim's others are left out, but for
+            an invariant's, which need no trained networks.
+        """
         return [
             pytest.param(
                 Place(self, scale, setting, variant),
@@ -134,6 +147,7 @@ class Claim:
             )
             for setting in self.settings
             for variant in self.variants
+            if setting in settings or setting == RANDOM
         ]
 
     def _marks(self, scale: str, setting: str, variant: str) -> list[Any]:
@@ -199,18 +213,42 @@ class Trial:
         self.variant = place.variant
         self.record = place.record()
         self._bench = bench
+        self._used: list[Setting] = []
+        self._names: list[str] | None = None
         self._started = time.perf_counter()
 
-    def networks(self, setting: str | None = None) -> "Setting":
-        """Return a setting's trained networks; by default those of this trial."""
+    def using(self, setting: str | None = None) -> "Setting":
+        """Return a setting, by default that of this trial, noted in the record."""
         found = self._bench.setting(setting or self.setting)
-        if (used := found.provenance()) not in self.record["fixtures"]:
-            self.record["fixtures"].append(used)
+        if found not in self._used:
+            self._used.append(found)
         return found
 
-    def pairs(self, setting: str | None = None) -> list["Pair"]:
+    def networks(
+        self, setting: str | None = None, count: int | None = None
+    ) -> list["Network"]:
+        """Return a setting's trained networks: the first ``count``, by default all."""
+        found = self.using(setting).networks(count)
+        self._name([f"seed {network.seed}" for network in found])
+        return found
+
+    def pairs(
+        self, setting: str | None = None, count: int | None = None
+    ) -> list["Pair"]:
         """Return a setting's independent pairs: no network is in two of them."""
-        return self.networks(setting).pairs
+        found = self.using(setting).pairs(count)
+        self._name([pair.name for pair in found])
+        return found
+
+    def tuples(self, size: int, setting: str | None = None) -> list["Several"]:
+        """Return independent tuples of networks: no network is in two of them."""
+        found = self.using(setting).tuples(size)
+        self._name([several.name for several in found])
+        return found
+
+    def _name(self, names: list[str]) -> None:
+        """Name the values to come, after what was asked for first."""
+        self._names = self._names or names
 
     def decide(
         self,
@@ -227,7 +265,8 @@ class Trial:
         values
             What enters the rule, one number per pair.
         names
-            What the values belong to; by default the bench's pairs.
+            What the values belong to; by default the pairs (or networks, or tuples)
+            that were asked for first.
         curves
             Interpolation curves behind the values, for the report.
         **columns
@@ -242,16 +281,53 @@ class Trial:
         """
         __tracebackhide__ = True  # the message says what was measured
         claim = self.place.claim
+        self._tabulate(values, names, columns)
+        self.record["curves"] = curves
+        self._conclude(claim.rule(values, unit=claim.unit))
+
+    def decide_trend(
+        self,
+        levels: Mapping[str, Sequence[float]],
+        *,
+        names: Sequence[str] | None = None,
+        curves: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Decide a claim about ordered levels; parameters and errors as above.
+
+        Parameters
+        ----------
+        levels
+            From each level's name, in the claim's order, to the values of all pairs.
+            What is shown as decided is each pair's rank correlation with the level.
+        names, curves
+            As for :meth:`decide`.
+        """
+        __tracebackhide__ = True
+        rows = list(zip(*levels.values(), strict=True))
+        order = range(len(levels))
+        # Constant rows have no correlation; the rule takes them as ties.
+        ranks = [
+            float(spearmanr(order, row).statistic) if len(set(row)) > 1 else 0.0
+            for row in rows
+        ]
+        self._tabulate(ranks, names, levels)
+        self.record["curves"] = curves
+        self._conclude(self.place.claim.rule(rows, unit=self.place.claim.unit))
+
+    def _tabulate(
+        self,
+        values: Sequence[float],
+        names: Sequence[str] | None,
+        columns: Mapping[str, Sequence[float]],
+    ) -> None:
         if names is None:
-            names = [pair.name for pair in self.pairs()]
+            names = self._names or [str(number) for number in range(len(values))]
         rows = zip(names, values, *columns.values(), strict=True)
         heads = ("pair", *columns, "decided")
         self.record["pairs"] = [
             dict(zip(heads, (name, *rest, value), strict=True))
             for name, value, *rest in rows
         ]
-        self.record["curves"] = curves
-        self._conclude(claim.rule(values, unit=claim.unit))
 
     def examine(self, check: Callable[[], None], deviations: list[float]) -> None:
         """Decide an invariant by a property test that notes deviations.
@@ -283,6 +359,7 @@ class Trial:
             if key not in ("statement", "verdict")
         }
         self.record["decision"] = decision.statement
+        self.record["fixtures"] = [setting.provenance() for setting in self._used]
         self.record["verdict"] = decision.verdict.value
         self.record["seconds"] = round(time.perf_counter() - self._started, 3)
         message = f"{self.place.claim.id}: {describe(decision)}"

@@ -115,8 +115,26 @@ def is_worker(config: pytest.Config) -> bool:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     marker = metafunc.definition.get_closest_marker("claim")
     if marker is not None:
-        parameters = marker.args[0].parameters(metafunc.config.getoption("scale"))
+        from fixtures import scales  # imports torch
+
+        scale = metafunc.config.getoption("scale")
+        parameters = marker.args[0].parameters(scale, scales.settings(scale))
         metafunc.parametrize("trial", parameters, indirect=True)
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Leave out claims that are asserted on no setting of the scale."""
+    nowhere = [
+        item
+        for item in items
+        if item.get_closest_marker("claim")
+        and not isinstance(item.callspec.params["trial"], Place)
+    ]
+    if nowhere:
+        config.hook.pytest_deselected(items=nowhere)
+        items[:] = [item for item in items if item not in nowhere]
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 import lmc
-from claims import bench as module
-from claims.bench import Bench
+from claims.bench import Bench, Network, Pair, Repair, networks
 from fixtures import datasets, store
 
 
@@ -33,23 +32,23 @@ def accuracy(networks, state):
 
 def test_pairs_share_no_network(mlp):
     """Four seeds give two pairs of different networks."""
-    seeds = [seed for pair in mlp.pairs for seed in pair.seeds]
+    seeds = [network.seed for pair in mlp.pairs() for network in (pair.a, pair.b)]
     assert sorted(seeds) == [0, 1, 2, 3]
 
 
 def test_midpoint(mlp):
     """Matched, averaged and evaluated by hand, the midpoint has the same accuracy."""
-    pair = mlp.pairs[0]
-    b = pair.permutation("weights").apply(pair.b)
-    middle = {name: (pair.a[name] + b[name]) / 2 for name in b}
+    pair = mlp.pairs()[0]
+    b = pair.permutation("weights").apply(pair.b.state)
+    middle = {name: (pair.a.state[name] + b[name]) / 2 for name in b}
     assert pair.midpoint("weights").accuracy == accuracy(mlp, middle)
     assert pair.midpoint("none").accuracy != accuracy(mlp, middle)
 
 
 def test_barrier_and_endpoints(mlp):
     """The barrier is the endpoints' mean minus the midpoint."""
-    pair = mlp.pairs[1]
-    ends = (accuracy(mlp, pair.a) + accuracy(mlp, pair.b)) / 2
+    pair = mlp.pairs()[1]
+    ends = (accuracy(mlp, pair.a.state) + accuracy(mlp, pair.b.state)) / 2
     middle = pair.midpoint("activations").accuracy
     assert pair.endpoints() == ends
     assert pair.barrier("activations") == ends - middle
@@ -57,16 +56,16 @@ def test_barrier_and_endpoints(mlp):
 
 def test_renormalized_midpoint(mlp):
     """REPAIR brings the hidden statistics of the midpoint to the goal."""
-    pair = mlp.pairs[0]
+    pair = mlp.pairs()[0]
     b, graph, batches = (
         pair.matched("weights"),
         mlp.symmetry.graph,
         mlp.batches("train"),
     )
-    ends = [lmc.statistics(graph, state, batches) for state in (pair.a, b)]
+    ends = [lmc.statistics(graph, state, batches) for state in (pair.a.state, b)]
     goal = lmc.interpolated_statistics(*ends, 0.5)
     first = mlp.layers[0]
-    state = pair._renormalized(b, "repair")
+    state = pair.middle("weights", "repair").state
     now = lmc.statistics(graph, state, batches)
     assert torch.allclose(now[first].mean, goal[first].mean, atol=1e-2)
     assert accuracy(mlp, state) == pair.midpoint("weights", "repair").accuracy
@@ -74,25 +73,25 @@ def test_renormalized_midpoint(mlp):
 
 def test_permutation_of_another_pair(mlp):
     """`found_on` applies the other pair's permutation to this pair's B."""
-    ours, other = mlp.pairs
-    expected = other.permutation("weights").apply(ours.b)
+    ours, other = mlp.pairs()
+    expected = other.permutation("weights").apply(ours.b.state)
     found = ours.matched("weights", found_on=other)
     assert all(torch.equal(found[name], value) for name, value in expected.items())
 
 
 def test_measured_once(mlp, monkeypatch):
     """What one bench measured, another finds."""
-    before = mlp.pairs[0].midpoint("weights")
+    before = mlp.pairs()[0].midpoint("weights")
     monkeypatch.setattr(lmc, "evaluate", None)
-    again = Bench("digits", 4, "cpu").setting("mlp").pairs[0]
+    again = Bench("digits", 4, "cpu").setting("mlp").pairs()[0]
     assert again.midpoint("weights") == before
 
 
 def test_changed_code_measures_anew(mlp, monkeypatch):
     """Values measured by other code are not taken for those of this code."""
-    pair = mlp.pairs[0]
+    pair = mlp.pairs()[0]
     pair.midpoint("weights")
-    monkeypatch.setattr(module, "code_digest", lambda: "other code")
+    monkeypatch.setattr(networks, "code_digest", lambda: "other code")
     monkeypatch.setattr(lmc, "evaluate", None)
     with pytest.raises(TypeError):
         pair.midpoint("weights")
@@ -100,28 +99,131 @@ def test_changed_code_measures_anew(mlp, monkeypatch):
 
 def test_recovered(mlp):
     """A shuffled copy comes back; one that was not shuffled back would not."""
-    assert mlp.recovered("weights", 0)[0] == 0
-    pair = mlp.pairs[0]
+    network, other = mlp.networks(2)
+    assert network.recovered("weights")[0] == 0
     p = lmc.Permutation.random(mlp.symmetry, torch.Generator().manual_seed(1))
-    shuffled = p.apply(pair.a)
-    assert not all(torch.equal(shuffled[name], pair.a[name]) for name in shuffled)
+    shuffled = p.apply(network.state)
+    assert not all(torch.equal(shuffled[n], v) for n, v in network.state.items())
+    assert network.recovers(other, "weights")[0] > 0.1  # nothing to recognize it by
+
+
+def test_evaluations(mlp):
+    """Of a network, on both splits."""
+    network = mlp.networks(1)[0]
+    assert network.evaluate().accuracy == accuracy(mlp, network.state)
+    assert network.evaluate("train").accuracy > network.evaluate().accuracy
+
+
+def test_tuples_share_no_network(mlp):
+    """Of four seeds one tuple of three; the rest is left."""
+    [several] = mlp.tuples(3)
+    assert [network.seed for network in several.networks] == [0, 1, 2]
+    assert several.name == "0..2"
+    assert len(mlp.tuples(2)) == 2
+
+
+def test_averages_of_several(mlp):
+    """Matched to the first, added and evaluated by hand."""
+    [several] = mlp.tuples(3)
+    a, *others = (network.state for network in several.networks)
+    matched = [
+        mlp.match("weights", a, other, 0).permutation.apply(other) for other in others
+    ]
+    mean = {name: (a[name] + sum(m[name] for m in matched)) / 3 for name in a}
+    assert several.average("reference", 3).accuracy == accuracy(mlp, mean)
+    plain = {n: sum(x.state[n] for x in several.networks) / 3 for n in a}
+    assert several.average("none", 3).accuracy == accuracy(mlp, plain)
+    assert several.average("sequential", 1).accuracy == accuracy(mlp, a)
+    assert several.average("iterative", 2).accuracy > accuracy(mlp, plain)
+
+
+def test_ways_to_repair(mlp):
+    """Each option changes the midpoint as `lmc` says, and is a measurement of its own.
+
+    By batch, there is no test data left out: the midpoint of a whole batch has the goal
+    statistics on that batch.
+    """
+    pair, graph = mlp.pairs()[0], mlp.symmetry.graph
+    found = {
+        way: pair.middle("weights", way)
+        for way in (
+            Repair("repair"),
+            Repair("repair", sequential=True),
+            Repair("repair", samples=100),
+            Repair("repair", by_batch=True),
+        )
+    }
+    plain, sequential, few, by_batch = found.values()
+    last = graph.layers[-2].name
+    batches = mlp.batches("train")
+    now = {
+        name: lmc.statistics(graph, middle.state, batches)[last].mean
+        for name, middle in (("plain", plain), ("sequential", sequential))
+    }
+    ends = [
+        lmc.statistics(graph, s, batches)[last].mean
+        for s in (pair.a.state, pair.matched("weights"))
+    ]
+    goal = (ends[0] + ends[1]) / 2
+    off = {name: (mean - goal).norm() for name, mean in now.items()}
+    assert off["sequential"] < 1e-3 * goal.norm()
+    assert not torch.equal(plain.state["1.weight"], few.state["1.weight"])
+    assert by_batch.run is not None and plain.run is None
+    assert len({pair.midpoint("weights", way).loss for way in found}) == 4
+
+
+def test_goal_of_another_network(mlp):
+    """Its statistics are the goal, those of the endpoints are not used."""
+    pair, third = mlp.pairs()[0], mlp.networks()[2]
+    state = pair.middle("weights", "repair", goal_of=third).state
+    graph, batches, first = mlp.symmetry.graph, mlp.batches("train"), mlp.layers[0]
+    now = lmc.statistics(graph, state, batches)[first]
+    goal = lmc.statistics(graph, third.state, batches)[first]
+    torch.testing.assert_close(now.mean, goal.mean, atol=1e-2, rtol=1e-2)
+
+
+def test_renormalization_without_bias_runs_unfused(cache):
+    """A shift has no place in a layer without bias; the statistics are right all the
+    same."""
+    setting = Bench("digits", 4, "cpu").setting("nobias-vgg")
+    network = Network(setting, 0)
+    setting._states[0] = setting.recipe.build_model().state_dict()
+    setting._states[1] = setting.recipe.build_model().state_dict()
+    middle = Pair(network, Network(setting, 1)).middle("none", "repair")
+    assert middle.run is not None
+    [(images, _), *_] = setting.batches("test")
+    plain = setting.symmetry.graph.run(middle.state, images)
+    assert not torch.allclose(middle.run(middle.state, images), plain)
+
+
+def test_homogeneous_curve(mlp):
+    """Its middle is the homogeneous midpoint, evaluated by hand."""
+    pair = mlp.pairs()[0]
+    curve = pair.curve("weights", homogeneous=True)
+    b, state = pair.matched("weights"), {}
+    for name, value in pair.a.state.items():
+        degree = {"1.bias": 1, "3.bias": 2, "5.bias": 3}.get(name, 1)
+        share = 0.5**degree
+        state[name] = share * value + share * b[name]
+    assert curve.accuracy[5] == accuracy(mlp, state)
+    assert curve.accuracy[0] == pair.curve("weights").accuracy[0]
 
 
 def test_damaged_network_is_noticed_though_all_is_measured(mlp):
     """A warm run still reads the networks that its values stand on."""
-    pair = mlp.pairs[0]
+    pair = mlp.pairs()[0]
     before = pair.midpoint("weights")
     file = store.recipe_folder(mlp.recipe) / "seed-1" / "model.safetensors"
     file.write_bytes(file.read_bytes()[:1000])
-    again = Bench("digits", 4, "cpu").setting("mlp").pairs[0]
     with pytest.warns(store.DamagedWarning, match=f"{file} is truncated: 1000 of"):
+        again = Bench("digits", 4, "cpu").setting("mlp").pairs()[0]
         assert again.midpoint("weights") == before  # trained anew, bit by bit
 
 
 def test_values_belong_to_networks(mlp):
     """Other weights under the same recipe and seed are measured for themselves."""
-    pair = mlp.pairs[0]
+    pair = mlp.pairs()[0]
     before = pair.midpoint("weights")
     other = Bench("digits", 4, "cpu").setting("mlp")
-    other.states[1] = {k: torch.zeros_like(v) for k, v in other.states[1].items()}
-    assert other.pairs[0].midpoint("weights") != before
+    other._states[1] = {k: torch.zeros_like(v) for k, v in other.state(1).items()}
+    assert other.pairs()[0].midpoint("weights") != before

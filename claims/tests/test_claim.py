@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 
 from claims.claim import CLAIMS, Claim, PaperValue, Refuted, Trial
-from claims.decisions import exact
+from claims.decisions import exact, trend
 
 
 def claim(**more):
@@ -30,7 +30,7 @@ def declared(monkeypatch):
 
 @pytest.fixture
 def trial():
-    [parameter, _] = claim().parameters("digits")
+    [parameter, _] = claim().parameters("digits", ("mlp",))
     return Trial(parameter.values[0], bench=None)
 
 
@@ -50,13 +50,13 @@ def test_refutation_is_declared_where_the_claim_is_asserted():
 def test_parameters_and_marks():
     """Settings times variants; a strict xfail where a refutation is declared."""
     made = claim(refuted={("digits", "mlp", "weights"): "why"})
-    first, second = made.parameters("digits")
+    first, second = made.parameters("digits", ("mlp",))
     [mark] = first.marks
     assert (first.id, second.id) == ("mlp-weights", "mlp-activations")
     assert mark.name == "xfail" and mark.kwargs["strict"]
     assert mark.kwargs["raises"] is Refuted and mark.kwargs["reason"] == "why"
     assert not second.marks
-    assert not any(p.marks for p in made.parameters("another scale"))
+    assert not any(p.marks for p in made.parameters("another scale", ("mlp",)))
 
 
 def test_paper_values_stand_beside_their_variant():
@@ -66,7 +66,7 @@ def test_paper_values_stand_beside_their_variant():
     )
     labels = [
         [value["label"] for value in parameter.values[0].record()["paper"]]
-        for parameter in made.parameters("digits")
+        for parameter in made.parameters("digits", ("mlp",))
     ]
     assert labels == [["both", "one"], ["both"]]
 
@@ -99,3 +99,25 @@ def test_examine_needs_examples(trial):
     """A check that saw no example decides nothing."""
     with pytest.raises(ValueError, match="at least 1 deviation"):
         trial.examine(lambda: None, [])
+
+
+def test_settings_that_a_scale_lacks_are_left_out():
+    """An invariant on random networks is asserted at every scale."""
+    made = claim(settings=("mlp", "vit", "random"), variants=("",))
+    places = [p.values[0] for p in made.parameters("tiny", ("mlp", "other"))]
+    assert [place.setting for place in places] == ["mlp", "random"]
+
+
+def test_trend_is_decided_on_rows_and_shown_as_rank_correlations():
+    """Three pairs that fall over four levels."""
+    made = claim(rule=trend, unit="")
+    [parameter] = made.parameters("digits", ("mlp",))[:1]
+    trial = Trial(parameter.values[0], None)
+    levels = {f"level {n}": [10.0 - n, 20.0 - n, 30.0 - 2 * n] for n in range(4)}
+    trial.decide_trend(levels, names=["a", "b", "c"])
+    assert trial.record["verdict"] == "supported"
+    assert [row["decided"] for row in trial.record["pairs"]] == [-1.0] * 3
+    assert trial.record["pairs"][1]["level 3"] == 17.0
+    rising = {name: [-value for value in row] for name, row in levels.items()}
+    with pytest.raises(Refuted):
+        trial.decide_trend(rising, names=["a", "b", "c"])
