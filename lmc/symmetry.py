@@ -316,8 +316,10 @@ def _differences(
             after = _outputs(call(double, permutation.apply(doubled), arguments))
             differences.append(float((after - before).abs().max()) / scale)
             if not differences[-1] <= TOLERANCE:  # also when it is nan
+                names = list(symmetry.groups)
+                some = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
                 raise CertificateError(
-                    f"permuting the groups {', '.join(symmetry.groups)} changes the "
+                    f"permuting the {len(names)} groups {some} changes the "
                     f"outputs by a relative {differences[-1]:.1e} (allowed "
                     f"{TOLERANCE:.0e}): the symmetry is wrong for this model, or the "
                     "model's outputs are not finite; please report the model with "
@@ -531,7 +533,7 @@ def _noisy_state(
         if not noisy[name].is_floating_point():
             continue
         shape = noisy[name].shape
-        size = 0.5 * max(math.prod(shape[1:]), 1) ** -0.5 if len(shape) > 1 else 0.1
+        size = 0.1 * max(math.prod(shape[1:]), 1) ** -0.5 if len(shape) > 1 else 0.1
         noise = size * torch.randn(shape, generator=generator).to(noisy[name].dtype)
         noisy[name] = (
             noisy[name] * noise.exp() if name in variances else (noisy[name] + noise)

@@ -144,13 +144,13 @@ def weight_matching(
 
 
 class _Pair:
-    """Two networks in float64, and where their groups are in their tensors."""
+    """Two networks, and where their groups are in their tensors."""
 
     def __init__(self, symmetry: Symmetry, a: State, b: State):
         self.symmetry = symmetry
         self.a = a
         self.b = {name: tensor.to(a[name].device) for name, tensor in b.items()}
-        self.energy = {name: float(t.square().sum()) for name, t in a.items()}
+        self.energy = {name: float(t.double().square().sum()) for name, t in a.items()}
         self.acting: dict[str, list[tuple[str, Site]]] = {name: [] for name in a}
         for group in symmetry.groups.values():
             for site in group.sites:
@@ -200,8 +200,9 @@ class _Pair:
         return tensor
 
     def product(self, name: str, permutation: Permutation) -> float:
-        """Inner product of A's and the permuted B's tensor."""
-        return float((self.a[name] * self.permuted(name, permutation)).sum())
+        """Inner product of A's and the permuted B's tensor, in float64."""
+        ours, theirs = self.a[name].double(), self.permuted(name, permutation)
+        return float((ours * theirs.double()).sum())
 
     def objective(self, permutation: Permutation) -> float:
         """Inner product of all tensors on which a group acts."""
@@ -371,7 +372,9 @@ class _Descent:
         permutation = Permutation.from_moved(
             self._pair.symmetry, {**self.moved, **moved}
         )
-        now = {name: self._pair.permuted(name, permutation) for name in coupled}
+        now = {
+            name: self._pair.permuted(name, permutation).double() for name in coupled
+        }
         costs = {}
         for group in branch.groups():
             count = group.copies * group.size
@@ -379,7 +382,7 @@ class _Descent:
             for site in self._pair.sites[group.name]:
                 if site.name in coupled:
                     matrix = _inner_products(
-                        self._pair.a[site.name], now[site.name], site
+                        self._pair.a[site.name].double(), now[site.name], site
                     )
                     total += matrix.cpu()
             place = {**self.moved, **moved}[group.name].argsort()
@@ -470,9 +473,9 @@ def _sum(
 def _checked(
     symmetry: Symmetry, state: State, names: Iterable[str], which: str
 ) -> dict[str, Tensor]:
-    """Return the named tensors in float64, all of them finite."""
+    """Return the named tensors, all of them finite."""
     symmetry.check(state)
-    tensors = {name: state[name].detach().double() for name in names}
+    tensors = {name: state[name].detach() for name in names}
     for name, tensor in tensors.items():
         if not bool(tensor.isfinite().all()):
             raise ValueError(

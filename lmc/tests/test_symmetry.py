@@ -534,7 +534,7 @@ def test_wrong_symmetry_fails_its_certificate(site):
     model = randomized(MLP((4, 6, 3)))
     wrong = without(discover(model, torch.zeros(2, 4)), "1", site)
     message = (
-        r"permuting the groups 1 changes the outputs by a relative \d\.\de[-+]\d\d "
+        r"permuting the 1 groups 1 changes the outputs by a relative \d\.\de[-+]\d\d "
         r"\(allowed 1e-09\): .* please report the model"
     )
     with pytest.raises(CertificateError, match=message):
