@@ -5,7 +5,7 @@ from functools import partial
 import lmc
 from claims.bench import METHODS, accuracy_curves, loss_curves
 from claims.claim import BROKEN, Claim, PaperValue
-from claims.decisions import frequency, superiority
+from claims.decisions import equivalence, frequency, noninferiority, superiority, trend
 
 PLAIN_NETS_STAY_BROKEN = Claim(
     id="matching/plain-nets-stay-broken",
@@ -139,6 +139,201 @@ def test_distance_barely_falls(trial):
     original, matched = distances(trial)
     ratio = [m / o for o, m in zip(original, matched, strict=True)]
     trial.decide(ratio, original=original, matched=matched)
+
+
+MLPS_CONNECTED = Claim(
+    id="matching/mlps-are-connected",
+    sentence="MLPs on small images are linearly connected after weight matching: the "
+    "midpoint is within 2 points of the endpoints.",
+    source="arXiv:2402.05966v1, appendix E.3; arXiv:2209.04836, section 4",
+    quantity="midpoint minus endpoints' mean, test accuracy",
+    rule=partial(noninferiority, margin=2.0),
+    settings=("mlp",),
+    variants=METHODS,
+)
+
+
+@MLPS_CONNECTED.test
+def test_mlps_are_connected(trial):
+    pairs = trial.pairs()
+    ends = [pair.endpoints() for pair in pairs]
+    bare = [pair.midpoint("none").accuracy for pair in pairs]
+    matched = [pair.midpoint(trial.variant).accuracy for pair in pairs]
+    short = [m - e for m, e in zip(matched, ends, strict=True)]
+    curves = accuracy_curves(pairs, "none", trial.variant)
+    trial.decide(short, endpoints=ends, naive=bare, matched=matched, curves=curves)
+
+
+WIDTHS = ("half", "", "double")
+"""Suffixes of the settings, from narrow to wide."""
+
+WIDTH = {
+    "source": "arXiv:2402.05966v1, section 3.1 and appendix E.1, Fig. 2B, 7, 8",
+    "settings": ("plain-vgg", "plain-resnet"),
+}
+
+WIDTH_LOWERS_BARRIER = Claim(
+    **WIDTH,
+    id="matching/width-lowers-barrier",
+    sentence="After weight matching the barrier of plain networks falls with width.",
+    quantity="barrier at the midpoint at half, whole and double width, test accuracy",
+    rule=partial(trend, direction="decreasing"),
+    variants=("weights",),
+    unit="",
+)
+
+# Plain VGG is the paper's exception for activation matching.
+WIDTH_LOWERS_BARRIER_ACTIVATIONS = Claim(
+    id="matching/width-lowers-barrier-activations",
+    source=WIDTH["source"],
+    settings=("plain-resnet",),
+    sentence="After activation matching the barrier of plain ResNets falls as width "
+    "grows.",
+    quantity="barrier at the midpoint at half, whole and double width, test accuracy",
+    rule=partial(trend, direction="decreasing"),
+    variants=("activations",),
+    unit="",
+)
+
+WIDTH_HELPS_SLOWLY = Claim(
+    **WIDTH,
+    id="matching/width-helps-slowly",
+    sentence="Doubling the width lowers the barrier after weight matching by less than "
+    "10 points.",
+    quantity="barrier at double width minus barrier at whole width, test accuracy",
+    rule=partial(noninferiority, margin=10.0),
+    variants=("weights",),
+    paper=(PaperValue("VGG16, from 2x to 8x, less than", -10.0, None, "plain-vgg"),),
+)
+
+
+@WIDTH_LOWERS_BARRIER.test
+def test_width_lowers_barrier(trial):
+    trial.decide_trend(barriers_by_width(trial))
+
+
+@WIDTH_LOWERS_BARRIER_ACTIVATIONS.test
+def test_width_lowers_barrier_activations(trial):
+    trial.decide_trend(barriers_by_width(trial))
+
+
+@WIDTH_HELPS_SLOWLY.test
+def test_width_helps_slowly(trial):
+    _, whole, double = barriers_by_width(trial).values()
+    change = [d - w for w, d in zip(whole, double, strict=True)]
+    trial.decide(change, whole=whole, double=double)
+
+
+def barriers_by_width(trial):
+    """Return the barriers of all pairs at each width, by the width's name."""
+    return {
+        suffix or "whole": [
+            pair.barrier(trial.variant)
+            for pair in trial.pairs("-".join(filter(None, (trial.setting, suffix))))
+        ]
+        for suffix in WIDTHS
+    }
+
+
+TABLE_2 = "arXiv:2402.05966v1, appendix D.2, Table 2"
+
+FLOAT64 = Claim(
+    id="matching/float64-moments",
+    sentence="Activation matching by float64 moments is not worse than by float32 "
+    "moments by 1 point or more.",
+    source=TABLE_2,
+    quantity="by float64 minus by float32, test accuracy at the midpoint",
+    rule=partial(noninferiority, margin=1.0),
+    settings=("plain-vgg", "bn-vgg", "ln-vgg", "plain-resnet"),
+)
+
+BATCH_AVERAGES = Claim(
+    id="matching/batch-averages",
+    sentence="Activation matching by averages of batch averages is not worse than by "
+    "averages over all samples by 1 point or more.",
+    source=TABLE_2,
+    quantity="by batches minus by samples, test accuracy at the midpoint",
+    rule=partial(noninferiority, margin=1.0),
+    settings=("plain-vgg", "bn-vgg", "ln-vgg", "plain-resnet"),
+    paper=(
+        PaperValue("VGG16 barrier, batches and float64", 37.52, 5.76, "plain-vgg"),
+        PaperValue("VGG16 barrier, sums and float32", 54.87, 5.12, "plain-vgg"),
+    ),
+)
+
+
+@FLOAT64.test
+def test_float64_moments(trial):
+    better_matched(trial, "activations", "activations-float32")
+
+
+@BATCH_AVERAGES.test
+def test_batch_averages(trial):
+    better_matched(trial, "activations", "activations-samples")
+
+
+def better_matched(trial, ours, other, repair=""):
+    """Decide on how much better the midpoint is by one matcher than by another."""
+    reset = "reset" if trial.setting.startswith("bn") else repair
+    pairs = trial.pairs()
+    first, second = (
+        [pair.midpoint(method, reset).accuracy for pair in pairs]
+        for method in (ours, other)
+    )
+    difference = [a - b for a, b in zip(first, second, strict=True)]
+    trial.decide(difference, **{ours: first, other: second})
+
+
+BETTER_OPTIMUM = Claim(
+    id="matching/better-optimum-exists",
+    sentence="The best of ten descents has a larger objective than a single one: what "
+    "weight matching finds is not the optimum.",
+    source="arXiv:2402.05966v1, sections 3 and 4.3 (weight matching is NP-hard)",
+    quantity="relative gain of the objective",
+    rule=partial(superiority, margin=0.0),
+    settings=("plain-vgg",),
+    unit="",
+)
+
+BETTER_OPTIMUM_NEEDLESS = Claim(
+    id="matching/better-optimum-needless",
+    sentence="The best of ten descents changes the midpoint after RESCALE by less than "
+    "3 points.",
+    source="arXiv:2402.05966v1, section 4.2: knowledge retained is enough",
+    quantity="best of ten minus a single descent, test accuracy after RESCALE",
+    rule=partial(equivalence, margin=3.0),
+    settings=("plain-vgg",),
+)
+
+
+@BETTER_OPTIMUM.test
+def test_better_optimum_exists(trial):
+    pairs = trial.pairs()
+    single = [pair.objective("weights") for pair in pairs]
+    best = [pair.objective("weights-restarts") for pair in pairs]
+    gain = [b / s - 1 for b, s in zip(best, single, strict=True)]
+    trial.decide(gain, single=single, best=best)
+
+
+@BETTER_OPTIMUM_NEEDLESS.test
+def test_better_optimum_needless(trial):
+    better_matched(trial, "weights-restarts", "weights", "rescale")
+
+
+BN_STATISTICS_IN_COST = Claim(
+    id="matching/bn-statistics-in-cost",
+    sentence="Leaving BatchNorm's running statistics out of weight matching's cost "
+    "does not make the midpoint worse by 3 points or more, after RESET.",
+    source="arXiv:2402.05966, published code: they are in its cost",
+    quantity="without minus with running statistics in the cost, test accuracy",
+    rule=partial(noninferiority, margin=3.0),
+    settings=("bn-vgg", "bn-resnet"),
+)
+
+
+@BN_STATISTICS_IN_COST.test
+def test_bn_statistics_in_cost(trial):
+    better_matched(trial, "weights", "weights-buffers")
 
 
 def distances(trial):

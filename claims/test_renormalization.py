@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from claims.bench import METHODS
+from claims.bench import METHODS, Repair
 from claims.claim import BROKEN, Claim, PaperValue
 from claims.decisions import equivalence, noninferiority, superiority
 
@@ -50,11 +50,12 @@ RESCALE_BEATS_REPAIR = Claim(
 
 RESCALE_COMPARABLE_ON_RESNETS = Claim(
     id="renormalization/rescale-comparable-on-resnets",
-    sentence="On plain ResNets RESCALE is not worse than REPAIR by 3 points or more.",
-    source="arXiv:2402.05966v1, appendix F.1, Table 6",
+    sentence="On plain and Fixup ResNets RESCALE is not worse than REPAIR by 3 points "
+    "or more.",
+    source="arXiv:2402.05966v1, appendix F.1, Tables 6 and 7",
     quantity="RESCALE minus REPAIR, test accuracy at the midpoint",
     rule=partial(noninferiority, margin=3.0),
-    settings=("plain-resnet",),
+    settings=("plain-resnet", "fixup-resnet"),
     variants=METHODS,
     paper=(
         PaperValue("RESCALE - REPAIR", -2.93, None, "plain-resnet", "weights"),
@@ -70,6 +71,10 @@ RESCALE_COMPARABLE_ON_RESNETS = Claim(
         ),
         PaperValue(
             "plain ResNet20, AM + RESCALE", 72.01, 1.52, "plain-resnet", "activations"
+        ),
+        PaperValue("Fixup, RESCALE - REPAIR", -1.77, None, "fixup-resnet", "weights"),
+        PaperValue(
+            "Fixup, RESCALE - REPAIR", -1.9, None, "fixup-resnet", "activations"
         ),
     ),
     refuted={
@@ -105,10 +110,10 @@ RESCALE_AVERAGE_SUFFICES = Claim(
     id="renormalization/rescale-average-suffices",
     sentence="One average goal deviation per layer recovers more than half of what "
     "RESCALE gains over the bare midpoint.",
-    source="arXiv:2402.05966v1, section 4.1 and appendix F.1, Tables 1, 4, 6",
+    source="arXiv:2402.05966v1, section 4.1 and appendix F.1, Tables 1, 4, 6, 7",
     quantity="gain of RESCALE (average) minus half the gain of RESCALE, test accuracy",
     rule=partial(superiority, margin=0.0),
-    settings=("plain-vgg", "plain-resnet"),
+    settings=("plain-vgg", "plain-resnet", "fixup-resnet"),
     variants=METHODS,
     paper=(
         PaperValue(
@@ -139,6 +144,12 @@ RESCALE_AVERAGE_SUFFICES = Claim(
             "plain-resnet",
             "activations",
         ),
+        PaperValue(
+            "Fixup, WM + RESCALE (average)", 56.12, 2.41, "fixup-resnet", "weights"
+        ),
+        PaperValue(
+            "Fixup, AM + RESCALE (average)", 67.26, 0.29, "fixup-resnet", "activations"
+        ),
     ),
 )
 
@@ -157,6 +168,7 @@ def test_rescale_average_suffices(trial):
 RESHIFT_PAPER = (
     PaperValue("VGG16, WM + RESHIFT", 10.0, None, "plain-vgg", "weights"),
     PaperValue("plain ResNet20, RESHIFT", 10.14, 0.25, "plain-resnet"),
+    PaperValue("Fixup ResNet20, RESHIFT", 10.0, None, "fixup-resnet"),
 )
 
 RESHIFT_DOES_NOT_HELP = Claim(
@@ -166,7 +178,7 @@ RESHIFT_DOES_NOT_HELP = Claim(
     source="arXiv:2402.05966v1, section 4.1 and appendix F.1, Tables 1, 4, 6",
     quantity="midpoint minus RESHIFT, test accuracy",
     rule=partial(noninferiority, margin=3.0),
-    settings=("plain-vgg", "plain-resnet"),
+    settings=("plain-vgg", "plain-resnet", "fixup-resnet"),
     variants=METHODS,
     paper=RESHIFT_PAPER,
 )
@@ -185,7 +197,7 @@ RESHIFT_RUINS = Claim(
     source="arXiv:2402.05966v1, section 4.1 and appendix F.1, Tables 1, 4, 6",
     quantity="RESHIFT minus chance (10 classes: 10%), test accuracy",
     rule=partial(equivalence, margin=5.0),
-    settings=("plain-vgg", "plain-resnet"),
+    settings=("plain-vgg", "plain-resnet", "fixup-resnet"),
     variants=METHODS,
     paper=RESHIFT_PAPER,
     refuted={
@@ -306,9 +318,223 @@ def test_reset_leaves_a_few_points(trial):
     trial.decide(short, endpoints=endpoints, RESET=reset)
 
 
-def midpoints(trial, method, *renormalizations):
-    """Return for each renormalization the midpoint accuracies of all pairs."""
+INDEPENDENT = {
+    "id": "renormalization/independent-statistics",
+    "sentence": "With goal deviations of a third, independent network RESCALE recovers "
+    "more than half of what it gains with the endpoints' own.",
+    "source": "arXiv:2402.05966v1, appendix F.1, Table 8",
+    "quantity": "gain with independent statistics minus half the gain with the "
+    "endpoints', test accuracy at the midpoint",
+    "rule": partial(superiority, margin=0.0),
+    "settings": ("plain-vgg",),
+    "variants": METHODS,
+}
+
+INDEPENDENT_STATISTICS = Claim(
+    **INDEPENDENT,
+    paper=(
+        PaperValue("VGG16, WM", 10.49, None, "", "weights"),
+        PaperValue("VGG16, WM + RESCALE*", 68.89, None, "", "weights"),
+        PaperValue("VGG16, AM", 43.98, None, "", "activations"),
+        PaperValue("VGG16, AM + RESCALE*", 68.64, None, "", "activations"),
+    ),
+)
+
+INDEPENDENT_AVERAGE = Claim(
+    **INDEPENDENT
+    | {
+        "id": "renormalization/independent-average-statistics",
+        "sentence": "With the average goal deviations of a third, independent network "
+        "RESCALE (average) recovers more than half of what it gains with the "
+        "endpoints' own.",
+    },
+    paper=(
+        PaperValue("VGG16, WM + RESCALE (average)*", 76.88, None, "", "weights"),
+        PaperValue("VGG16, AM + RESCALE (average)*", 75.43, None, "", "activations"),
+    ),
+)
+
+
+@INDEPENDENT_STATISTICS.test
+def test_independent_statistics(trial):
+    independent_against_own(trial, "rescale")
+
+
+@INDEPENDENT_AVERAGE.test
+def test_independent_average_statistics(trial):
+    independent_against_own(trial, "rescale-average")
+
+
+def independent_against_own(trial, method):
+    """Decide on triples: two endpoints, and a network that lends its statistics."""
+    bare, own, independent = [], [], []
+    for triple in trial.tuples(3):
+        pair, third = triple.pair(), triple.networks[2]
+        bare.append(pair.midpoint(trial.variant).accuracy)
+        own.append(pair.midpoint(trial.variant, method).accuracy)
+        lent = pair.midpoint(trial.variant, method, goal_of=third)
+        independent.append(lent.accuracy)
+    excess = [
+        (i - b) - (o - b) / 2 for b, o, i in zip(bare, own, independent, strict=True)
+    ]
+    trial.decide(excess, midpoint=bare, own=own, independent=independent)
+
+
+SEQUENTIAL_REPAIR_BETTER = Claim(
+    id="renormalization/sequential-repair-better",
+    sentence="REPAIR layer by layer beats REPAIR of all layers at once.",
+    source="arXiv:2402.05966v1, appendix F.1, Table 9",
+    quantity="sequential minus simultaneous REPAIR, test accuracy at the midpoint",
+    rule=partial(superiority, margin=0.0),
+    settings=("plain-vgg",),
+    variants=METHODS,
+    paper=(
+        PaperValue("VGG16, WM + REPAIR", 65.75, None, "", "weights"),
+        PaperValue("VGG16, WM + sequential REPAIR", 75.38, None, "", "weights"),
+    ),
+)
+
+SEQUENTIAL_RESCALE_SAME = Claim(
+    id="renormalization/sequential-rescale-same",
+    sentence="RESCALE gains nothing from going layer by layer: both ways agree within "
+    "3 points.",
+    source="arXiv:2402.05966v1, appendix F.1, Table 9",
+    quantity="sequential minus simultaneous RESCALE, test accuracy at the midpoint",
+    rule=partial(equivalence, margin=3.0),
+    settings=("plain-vgg",),
+    variants=METHODS,
+    paper=(
+        PaperValue("VGG16, WM + RESCALE", 83.63, None, "", "weights"),
+        PaperValue("VGG16, WM + sequential RESCALE", 83.57, None, "", "weights"),
+    ),
+)
+
+
+@SEQUENTIAL_REPAIR_BETTER.test
+def test_sequential_repair_better(trial):
+    compare(trial, Repair("repair", sequential=True), Repair("repair"))
+
+
+@SEQUENTIAL_RESCALE_SAME.test
+def test_sequential_rescale_same(trial):
+    compare(trial, Repair("rescale", sequential=True), Repair("rescale"))
+
+
+def compare(trial, changed, usual):
+    """Decide on what another way to renormalize adds to the usual one."""
+    ours, theirs = midpoints(trial, trial.variant, changed, usual)
+    difference = [o - t for o, t in zip(ours, theirs, strict=True)]
+    trial.decide(difference, changed=ours, usual=theirs)
+
+
+DATA_INDEPENDENT = {
+    "source": "arXiv:2402.05966v1, appendix F.2",
+    "quantity": "by the statistics of each test batch minus by those of the training "
+    "set, test accuracy at the midpoint",
+    "rule": partial(noninferiority, margin=5.0),
+    "variants": METHODS,
+}
+
+DATA_INDEPENDENT_RESET = Claim(
+    **DATA_INDEPENDENT,
+    id="renormalization/data-independent-reset",
+    sentence="Evaluating in batch-statistics mode comes within 5 points of RESET.",
+    settings=("bn-vgg",),
+    paper=(
+        PaperValue("VGG16 BN, WM, independent - RESET", -2.15, None, "", "weights"),
+        PaperValue("VGG16 BN, AM, independent - RESET", -2.07, None, "", "activations"),
+    ),
+)
+
+DATA_INDEPENDENT_REPAIR = Claim(
+    **DATA_INDEPENDENT,
+    id="renormalization/data-independent-repair",
+    sentence="REPAIR by recorded goals and the statistics of each batch comes within 5 "
+    "points of REPAIR.",
+    settings=("ln-vgg",),
+    paper=(
+        PaperValue("VGG16 LN, WM, independent - REPAIR", -0.81, None, "", "weights"),
+        PaperValue(
+            "VGG16 LN, AM, independent - REPAIR", -1.48, None, "", "activations"
+        ),
+    ),
+)
+
+DATA_INDEPENDENT_RESCALE = Claim(
+    **DATA_INDEPENDENT,
+    id="renormalization/data-independent-rescale",
+    sentence="RESCALE by recorded goals and the statistics of each batch comes within "
+    "5 points of RESCALE.",
+    settings=("ln-vgg",),
+    paper=(
+        PaperValue("VGG16 LN, WM, independent - RESCALE", -1.07, None, "", "weights"),
+        PaperValue(
+            "VGG16 LN, AM, independent - RESCALE", -1.11, None, "", "activations"
+        ),
+    ),
+)
+
+
+@DATA_INDEPENDENT_RESET.test
+def test_data_independent_reset(trial):
+    compare(trial, Repair("reset", by_batch=True), Repair("reset"))
+
+
+@DATA_INDEPENDENT_REPAIR.test
+def test_data_independent_repair(trial):
+    compare(trial, Repair("repair", by_batch=True), Repair("repair"))
+
+
+@DATA_INDEPENDENT_RESCALE.test
+def test_data_independent_rescale(trial):
+    compare(trial, Repair("rescale", by_batch=True), Repair("rescale"))
+
+
+FEW = 128
+"""Samples: a tenth of the digits, as 5,000 are of CIFAR-10."""
+
+FEW_SAMPLES_SUFFICE = Claim(
+    id="renormalization/few-samples-suffice",
+    sentence="Statistics of 128 samples give what those of the whole training set "
+    "give, within 3 points.",
+    source="arXiv:2402.05966v1, appendix G (5,000 examples: arXiv:2211.08403)",
+    quantity="by 128 samples minus by the training set, test accuracy at the midpoint",
+    rule=partial(equivalence, margin=3.0),
+    settings=("plain-vgg", "bn-vgg", "plain-resnet", "bn-resnet"),
+    variants=METHODS,
+)
+
+
+@FEW_SAMPLES_SUFFICE.test
+def test_few_samples_suffice(trial):
+    method = "reset" if trial.setting.startswith("bn") else "repair"
+    compare(trial, Repair(method, samples=FEW), Repair(method))
+
+
+STATISTICS_LAYERS_MATTER = Claim(
+    id="renormalization/statistics-layers-matter",
+    sentence="Renormalizing stem and shortcuts too changes REPAIR's midpoint on plain "
+    "ResNets, by more than 1 point on average over pairs.",
+    source="arXiv:2402.05966, published code against arXiv:2211.08403 and 2311.00056",
+    quantity="size of the difference of REPAIR on all layers and on those in blocks, "
+    "test accuracy at the midpoint",
+    rule=partial(superiority, margin=1.0),
+    settings=("plain-resnet",),
+    variants=METHODS,
+)
+
+
+@STATISTICS_LAYERS_MATTER.test
+def test_statistics_layers_matter(trial):
+    ways = (Repair("repair", layers="all"), Repair("repair"))
+    everywhere, in_blocks = midpoints(trial, trial.variant, *ways)
+    size = [abs(e - b) for e, b in zip(everywhere, in_blocks, strict=True)]
+    trial.decide(size, all_layers=everywhere, in_blocks=in_blocks)
+
+
+def midpoints(trial, method, *repairs):
+    """Return for each way to repair the midpoint accuracies of all pairs."""
     return [
-        [pair.midpoint(method, name).accuracy for pair in trial.pairs()]
-        for name in renormalizations
+        [pair.midpoint(method, repair).accuracy for pair in trial.pairs()]
+        for repair in repairs
     ]

@@ -2,9 +2,9 @@
 
 from functools import partial
 
-from claims.bench import METHODS
-from claims.claim import Claim
-from claims.decisions import exact
+from claims.bench import METHODS, Pair
+from claims.claim import BROKEN, Claim, PaperValue
+from claims.decisions import exact, frequency, noninferiority, superiority
 
 SHUFFLED_COPY_RECOVERED = Claim(
     id="same-basin/shuffled-copy-recovered",
@@ -36,3 +36,148 @@ def test_shuffled_copy_recovered(trial):
         [deviation for deviation, _ in found],
         constant_units=[constant for _, constant in found],
     )
+
+
+SPAWNED = {
+    "source": "arXiv:2402.05966v1, section 3.2, Fig. 2C, and appendix E.2",
+    "settings": ("spawned-bn-vgg", "spawned-bn-resnet"),
+}
+
+SPAWNED_WITHOUT_RESET = Claim(
+    **SPAWNED,
+    id="same-basin/spawned-without-reset",
+    sentence="Children of one early network have a small barrier without RESET: less "
+    "than 20 points.",
+    quantity="midpoint minus endpoints' mean, test accuracy, without RESET",
+    rule=partial(noninferiority, margin=BROKEN),
+    paper=(PaperValue("ResNet20, spawned, about", -15.0, None, "spawned-bn-resnet"),),
+)
+
+SPAWNED_WITH_RESET = Claim(
+    **SPAWNED,
+    id="same-basin/spawned-with-reset",
+    sentence="With RESET the barrier between children of one early network nearly "
+    "vanishes: less than 3 points.",
+    quantity="midpoint minus endpoints' mean, test accuracy, with RESET",
+    rule=partial(noninferiority, margin=3.0),
+    paper=(PaperValue("ResNet20, spawned, at least", -1.0, None, "spawned-bn-resnet"),),
+)
+
+REBASIN_NEEDS_RESET = Claim(
+    **SPAWNED,
+    id="same-basin/rebasin-needs-reset",
+    sentence="Without RESET, independent BatchNorm networks have a barrier after "
+    "matching that is larger than that of spawned ones by more than 20 points.",
+    quantity="barrier of independent networks after weight matching minus that of "
+    "spawned ones, test accuracy, without RESET",
+    rule=partial(superiority, margin=BROKEN),
+    paper=(
+        PaperValue(
+            "ResNet20, over 75 against about 15", 60.0, None, "spawned-bn-resnet"
+        ),
+    ),
+)
+
+
+@SPAWNED_WITHOUT_RESET.test
+def test_spawned_without_reset(trial):
+    trial.decide([-pair.barrier("none") for pair in trial.pairs()])
+
+
+@SPAWNED_WITH_RESET.test
+def test_spawned_with_reset(trial):
+    bare = [pair.barrier("none") for pair in trial.pairs()]
+    reset = [pair.barrier("none", "reset") for pair in trial.pairs()]
+    trial.decide([-barrier for barrier in reset], without_RESET=bare, RESET=reset)
+
+
+@REBASIN_NEEDS_RESET.test
+def test_rebasin_needs_reset(trial):
+    spawned = [pair.barrier("none") for pair in trial.pairs()]
+    apart = trial.pairs(trial.setting.removeprefix("spawned-"))
+    rebasin = [pair.barrier("weights") for pair in apart]
+    excess = [r - s for r, s in zip(rebasin, spawned, strict=True)]
+    trial.decide(excess, independent=rebasin, spawned=spawned)
+
+
+RETRAINED = ("retrained-bn-vgg", "retrained-bn-resnet")
+
+
+def origins_and_copies(trial):
+    """Return independent pairs of a network and its retrained copy."""
+    copies = trial.networks()[::2]  # the first of two copies of each
+    origins = trial.networks(trial.setting.removeprefix("retrained-"), len(copies))
+    return [Pair(a, b) for a, b in zip(origins, copies, strict=True)]
+
+
+def named(pairs):
+    """Return the pairs' names."""
+    return [pair.name for pair in pairs]
+
+
+RETRAINED_CONNECTED = Claim(
+    id="same-basin/retrained-connected",
+    sentence="A copy retrained at a large and then a small learning rate is linearly "
+    "connected to its origin without RESET: the barrier is less than 3 points.",
+    source="arXiv:2402.05966v1, section 3.2, Fig. 2C, and appendices C, E.2",
+    quantity="midpoint minus endpoints' mean, test accuracy, without RESET",
+    rule=partial(noninferiority, margin=3.0),
+    settings=RETRAINED,
+)
+
+
+@RETRAINED_CONNECTED.test
+def test_retrained_connected(trial):
+    pairs = origins_and_copies(trial)
+    ends = [pair.endpoints() for pair in pairs]
+    middle = [pair.midpoint("none").accuracy for pair in pairs]
+    short = [m - e for m, e in zip(middle, ends, strict=True)]
+    trial.decide(short, names=named(pairs), endpoints=ends, midpoint=middle)
+
+
+NEIGHBOUR_RECOVERED = Claim(
+    id="same-basin/shuffled-neighbour-recovered",
+    sentence="A permuted network is recovered exactly by matching it to a same-basin "
+    "neighbour, more often than not (almost surely, in the paper).",
+    source="arXiv:2402.05966v1, section 3.2, Fig. 2D, and appendix E.2",
+    quantity="whether every parameter is where it was, but for units constant on the "
+    "data",
+    rule=partial(frequency, at_least=0.5),
+    settings=RETRAINED,
+    variants=METHODS,
+    unit="",
+)
+
+
+@NEIGHBOUR_RECOVERED.test
+def test_shuffled_neighbour_recovered(trial):
+    pairs = origins_and_copies(trial)
+    found = [pair.b.recovers(pair.a, trial.variant) for pair in pairs]
+    trial.decide(
+        [deviation == 0 for deviation, _ in found],
+        names=named(pairs),
+        largest_difference=[deviation for deviation, _ in found],
+        constant_units=[constant for _, constant in found],
+    )
+
+
+SAME_BASIN_NEARER = Claim(
+    id="same-basin/same-basin-nearer",
+    sentence="Networks of one basin are less than half as far from each other as "
+    "independent networks after matching.",
+    source="arXiv:2402.05966v1, section 3.2 and appendix E.2, Fig. 13, Table 3",
+    quantity="1 minus the ratio of the distances (BatchNorm statistics included)",
+    rule=partial(superiority, margin=0.5),
+    settings=RETRAINED,
+    unit="",
+)
+
+
+@SAME_BASIN_NEARER.test
+def test_same_basin_nearer(trial):
+    pairs = origins_and_copies(trial)
+    near = [pair.distance("none") for pair in pairs]
+    apart = trial.pairs(trial.setting.removeprefix("retrained-"), len(pairs))
+    far = [pair.distance("weights") for pair in apart]
+    closer = [1 - n / f for n, f in zip(near, far, strict=True)]
+    trial.decide(closer, names=named(pairs), one_basin=near, independent=far)
