@@ -94,7 +94,7 @@ def test_new_permutation_same(trial):
 
 LOSS_BARRIER_REMAINS = Claim(
     id="biases/loss-barrier-remains",
-    sentence="Without biases more than half of the loss barrier after matching remains.",
+    sentence="Without biases more than half of the loss barrier remains.",
     source="arXiv:2402.05966v1, appendix E.4, Fig. 17-24",
     quantity="loss barrier without biases minus half of that with them, at lambda 0.5",
     rule=partial(superiority, margin=0.0),
