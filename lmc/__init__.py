@@ -37,6 +37,7 @@ from lmc.matching import (
     weight_matching,
 )
 from lmc.permutation import Permutation
+from lmc.preserving import PreserveFirst, preserve_first
 from lmc.renormalization import (
     Renormalization,
     RenormalizationByBatch,
@@ -59,6 +60,7 @@ __all__ = [
     "ManyMatching",
     "Matching",
     "Permutation",
+    "PreserveFirst",
     "Renormalization",
     "RenormalizationByBatch",
     "Statistics",
@@ -83,6 +85,7 @@ __all__ = [
     "match_iteratively",
     "match_sequentially",
     "match_to_reference",
+    "preserve_first",
     "renormalize",
     "reset",
     "statistics",

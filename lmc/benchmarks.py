@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -156,9 +157,13 @@ def networks(make: Callable[[], nn.Module]) -> tuple[nn.Module, State, State]:
 
 
 def weight_matchings(
-    what: str, make: Callable[[], nn.Module], size: int, repeats: int
+    what: str,
+    make: Callable[[], nn.Module],
+    size: int,
+    repeats: int,
+    dtype: torch.dtype = torch.float64,
 ) -> Comparison:
-    """Weight matching against the straightforward re-computation."""
+    """Weight matching against the straightforward re-computation, in float64."""
     model, a, b = networks(make)
     symmetry = discover(model, torch.zeros(2, 3, size, size))
 
@@ -173,9 +178,9 @@ def weight_matchings(
         )
 
     return compare(
-        f"weight matching, {what}: all costs anew / changes only",
+        f"weight matching, {what}: all anew / changes, {str(dtype)[6:]}",
         lambda: straightforward_weight_matching(symmetry, a, b, generator=seeded()),
-        lambda: weight_matching(symmetry, a, b, generator=seeded()),
+        lambda: weight_matching(symmetry, a, b, generator=seeded(), dtype=dtype),
         same,
         repeats,
     )
@@ -292,7 +297,8 @@ def main(given: Sequence[str] | None = None) -> None:
         f"median seconds, and how many times faster [least..most of {options.repeats}]"
     )
     found = []
-    for measure in (weight_matchings, activation_matchings, curves):
+    in_float32 = partial(weight_matchings, dtype=torch.float32)
+    for measure in (weight_matchings, in_float32, activation_matchings, curves):
         for what, make in nets.items():
             found.append(measure(what, make, size, options.repeats))
             print(found[-1].line())

@@ -12,13 +12,13 @@ from lmc.tests.networks import normal, precise
 
 
 def test_all_comparisons_run_and_are_written(tmp_path, capsys):
-    """Six lines, each with two times and a ratio, and the same as JSON."""
+    """Eight lines, each with two times and a ratio, and the same as JSON."""
     path = tmp_path / "bench.json"
     main(["--quick", "--repeats", "2", "--json", str(path)])
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 7
+    assert len(lines) == 9
     written = json.loads(path.read_text())
-    assert [len(entry["ours"]) for entry in written] == [2] * 6
+    assert [len(entry["ours"]) for entry in written] == [2] * 8
 
 
 def test_straightforward_matching_finds_what_ours_finds():
