@@ -1,0 +1,173 @@
+"""What a partial merge, or a partial repair, changes (arXiv 2402.05966, version 4)."""
+
+from functools import partial
+
+from torch import nn
+
+from claims.bench import METHODS
+from claims.bench.partial import calibrated, permuted_first, preserved, without_biases
+from claims.claim import Claim, PaperValue
+from claims.decisions import superiority, trend
+
+LAST = 3
+"""Biases to remove of 8: in the paper 5 of 14 suffice, a little over a third."""
+
+SHARES = {"none": 0.0, "1/4": 0.25, "1/2": 0.5, "3/4": 0.75, "all": 1.0}
+"""Shares of the permutation groups that are permuted."""
+
+PRESERVE_FIRST = Claim(
+    id="vf/preserve-first",
+    sentence="Merging that keeps the first half of the convolutions of both networks "
+    "(PFM) ends higher than merging all layers, both with RESCALE on the merged ones.",
+    source="arXiv:2402.05966v4, preserve-first merging, VGG16 on CIFAR-10",
+    quantity="PFM with half of the convolutions minus merging all, both with RESCALE, "
+    "test accuracy",
+    rule=partial(superiority, margin=0.0),
+    settings=("plain-vgg",),
+    variants=METHODS,
+    paper=(
+        PaperValue(
+            "VGG16, AM, PFM8 - PFM0, RESCALE", 7.75, None, "plain-vgg", "activations"
+        ),
+        PaperValue(
+            "VGG16, AM, PFM8 + RESCALE", 92.43, 0.23, "plain-vgg", "activations"
+        ),
+        PaperValue(
+            "VGG16, AM, PFM0 + RESCALE", 84.68, 0.85, "plain-vgg", "activations"
+        ),
+    ),
+)
+
+
+@PRESERVE_FIRST.test
+def test_preserve_first(trial):
+    pairs = trial.pairs()
+    half = [preserved(p, trial.variant, half_of(p), "rescale") for p in pairs]
+    merged = [preserved(p, trial.variant, 0, "rescale").accuracy for p in pairs]
+    trial.decide(
+        [h.accuracy - m for h, m in zip(half, merged, strict=True)],
+        all_merged=merged,
+        half_kept=[h.accuracy for h in half],
+        relative_size=[h.relative_size for h in half],
+    )
+
+
+PRESERVE_FIRST_SURPASSES_ENDPOINTS = Claim(
+    id="vf/preserve-first-surpasses-endpoints",
+    sentence="Merging that keeps the first half of the convolutions of both networks "
+    "(PFM), with RESCALE, surpasses the mean of its endpoints without any training.",
+    source="arXiv:2402.05966v4, abstract and preserve-first merging, VGG16 on CIFAR-10",
+    quantity="PFM with half of the convolutions and RESCALE minus endpoints' mean, "
+    "test accuracy",
+    rule=partial(superiority, margin=0.0),
+    settings=("plain-vgg",),
+    variants=("activations",),
+    paper=(
+        PaperValue("VGG16, PFM8 + RESCALE, above its endpoints by", 0.655),
+        PaperValue("VGG16, PFM8 + RESCALE", 92.43, 0.23),
+        PaperValue("VGG16, endpoint A", 91.88),
+        PaperValue("VGG16, endpoint B", 91.67),
+    ),
+)
+
+
+@PRESERVE_FIRST_SURPASSES_ENDPOINTS.test
+def test_preserve_first_surpasses_endpoints(trial):
+    pairs = trial.pairs()
+    endpoints = [pair.endpoints() for pair in pairs]
+    half = [preserved(p, trial.variant, half_of(p), "rescale") for p in pairs]
+    trial.decide(
+        [h.accuracy - e for h, e in zip(half, endpoints, strict=True)],
+        endpoints=endpoints,
+        half_kept=[h.accuracy for h in half],
+        relative_size=[h.relative_size for h in half],
+    )
+
+
+PERMUTE_FIRST_L = Claim(
+    id="vf/permute-first-l",
+    sentence="The midpoint's accuracy rises with the number of early layers that are "
+    "permuted: none, a quarter, half, three quarters, all.",
+    source="arXiv:2402.05966v4, permutation of the first l layers",
+    quantity="rank correlation of the midpoint's test accuracy with the share of "
+    "permuted groups, in the order of depth",
+    rule=partial(trend, direction="increasing"),
+    settings=("plain-vgg",),
+    variants=METHODS,
+    unit="",
+)
+
+
+@PERMUTE_FIRST_L.test
+def test_permute_first_l(trial):
+    pairs = trial.pairs()
+    trial.decide_trend(
+        {
+            level: [permuted_first(pair, trial.variant, share) for pair in pairs]
+            for level, share in SHARES.items()
+        }
+    )
+
+
+BIAS_REMOVAL_BACKWARD = Claim(
+    id="vf/bias-removal-backward",
+    sentence="Setting the biases of the last 3 layers to zero, without fine-tuning, "
+    "raises the accuracy of the matched midpoint.",
+    source="arXiv:2402.05966v4, section 4.3, VGG16 on CIFAR-10, WM",
+    quantity="midpoint without the last 3 biases minus midpoint, test accuracy",
+    rule=partial(superiority, margin=0.0),
+    settings=("plain-vgg",),
+    variants=("weights",),
+)
+
+
+@BIAS_REMOVAL_BACKWARD.test
+def test_bias_removal_backward(trial):
+    pairs = trial.pairs()
+    middle = [pair.midpoint(trial.variant).accuracy for pair in pairs]
+    last = [without_biases(pair, trial.variant, LAST, "last") for pair in pairs]
+    # The paper finds RESCALE and bias calibration like it, and REPAIR below.
+    beside = {
+        name: [pair.midpoint(trial.variant, name.lower()).accuracy for pair in pairs]
+        for name in ("RESCALE", "REPAIR")
+    }
+    trial.decide(
+        [without - m for without, m in zip(last, middle, strict=True)],
+        midpoint=middle,
+        without_last=last,
+        calibrated=[calibrated(pair, trial.variant) for pair in pairs],
+        **beside,
+    )
+
+
+BIAS_REMOVAL_FORWARD = Claim(
+    id="vf/bias-removal-forward",
+    sentence="Setting the biases of the first 3 layers to zero gives the matched "
+    "midpoint a lower accuracy than setting those of the last 3 to zero.",
+    source="arXiv:2402.05966v4, section 4.3, VGG16 on CIFAR-10, WM",
+    quantity="midpoint without the last 3 biases minus midpoint without the first 3, "
+    "test accuracy",
+    rule=partial(superiority, margin=0.0),
+    settings=("plain-vgg",),
+    variants=("weights",),
+)
+
+
+@BIAS_REMOVAL_FORWARD.test
+def test_bias_removal_forward(trial):
+    pairs = trial.pairs()
+    last, first = (
+        [without_biases(pair, trial.variant, LAST, side) for pair in pairs]
+        for side in ("last", "first")
+    )
+    trial.decide(
+        [late - early for late, early in zip(last, first, strict=True)],
+        without_last=last,
+        without_first=first,
+    )
+
+
+def half_of(pair):
+    """Return half the number of convolutions, rounded up (the paper: 8 of 13)."""
+    modules = pair.setting.model.modules()
+    return (sum(isinstance(module, nn.Conv2d) for module in modules) + 1) // 2
