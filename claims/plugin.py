@@ -6,9 +6,11 @@ import os
 import platform
 import subprocess
 from collections.abc import Generator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import filelock
 import hypothesis
 import pytest
 
@@ -218,10 +220,13 @@ class Collector:
 
     def __init__(self, config: pytest.Config):
         self._config = config
+        self._not_merged = ""  # why latest.jsonl lacks this session's results
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         record = claim_record(report)
         if record is not None:
+            ended = datetime.fromtimestamp(report.stop, UTC)
+            record["measured_at"] = ended.isoformat(timespec="seconds")
             self._config.stash[_results].append(record)
 
     @pytest.hookimpl(tryfirst=True)
@@ -237,7 +242,19 @@ class Collector:
         folder = self._config.rootpath / self._config.getoption("report_dir")
         path = folder / "results.jsonl"
         write_lines(path, results)
+        try:
+            merge_lines(folder / "latest.jsonl", results)
+        except (OSError, ValueError) as error:  # the session's own report goes on
+            self._not_merged = str(error)
         self._config.hook.pytest_claims_results(config=self._config, path=path)
+
+    def pytest_terminal_summary(
+        self, terminalreporter: pytest.TerminalReporter
+    ) -> None:
+        if self._not_merged:
+            terminalreporter.write_line(
+                f"results not merged into the latest: {self._not_merged}", red=True
+            )
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -249,8 +266,70 @@ def write_lines(path: Path, records: list[dict[str, Any]]) -> None:
     """Write records as JSON lines, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    unfinished.write_text("".join(json.dumps(record) + "\n" for record in records))
-    os.replace(unfinished, path)
+    try:
+        with unfinished.open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(record) + "\n" for record in records)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def merge_lines(path: Path, records: list[dict[str, Any]]) -> None:
+    """Merge records into a file that keeps the newest of each place.
+
+    A place is a claim's id, setting, variant and scale; what was measured elsewhere
+    stays, so that a session of a few claims, or at another scale, loses nothing.
+    ``p_holm`` remains that of the record's own session.
+
+    Parameters
+    ----------
+    path
+        File of JSON lines; made if there is none.  Its lock lies beside it, as
+        several sessions may end at once.
+    records
+        Results with the time of their measurement, ``measured_at``.
+
+    Raises
+    ------
+    ValueError
+        The file is not one of results: it is left as it is.
+    TimeoutError
+        Another process has kept the lock for a minute.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(path.with_name(f".{path.name}.lock"), timeout=60):
+        kept = {_place(record): record for record in read_lines(path)}
+        for record in records:
+            old = kept.get(_place(record), {}).get("measured_at", "")
+            # All are in UTC and in one format, so their order as text is that in time.
+            if record["measured_at"] >= old:
+                kept[_place(record)] = record
+        write_lines(path, [kept[place] for place in sorted(kept)])
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Read records from JSON lines; none where there is no file."""
+    records = []
+    lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
+    for count, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+            _place(record)
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(
+                f"{path}, line {count} is no result ({error!r}): mend the line, or "
+                "move the file away and a new one is begun"
+            ) from None
+        records.append(record)
+    return records
+
+
+def _place(record: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(str(record[key]) for key in ("id", "setting", "variant", "scale"))
 
 
 def versions() -> dict[str, str]:

@@ -11,6 +11,7 @@ from torch.func import functional_call
 import lmc
 from claims.claim import Claim
 from claims.decisions import exact
+from lmc.features import feature_parts
 from lmc.models import MLP
 from lmc.testing import another, discover, images, networks
 
@@ -216,6 +217,99 @@ def test_fused_equals_unfused(trial):
         assert deviations[-1] <= ROUNDING
 
     trial.examine(check, deviations)
+
+
+HOMOGENEOUS_EXACT = Claim(
+    id="biases/homogeneous-exact",
+    kind="invariant",
+    sentence="Homogeneous interpolation gives the endpoints at 0 and 1, and without "
+    "biases the linear interpolation.",
+    source="arXiv:2210.01019, section 5; arXiv:2402.05966v1, appendix E.5",
+    quantity="largest difference between parameters that must be equal",
+    rule=partial(exact, tolerance=0.0),
+    settings=("random",),
+    unit="",
+)
+
+
+@HOMOGENEOUS_EXACT.test
+def test_homogeneous_exact(trial):
+    deviations = []
+
+    @examples
+    @given(st.lists(st.integers(1, 5), min_size=1, max_size=4), st.floats(0, 1), seeds)
+    def check(widths, lam, seed):
+        x = torch.zeros(2, 3, dtype=torch.float64)
+        for bias in (True, False):
+            model = MLP((3, *widths, 2), bias=bias).double().eval()
+            graph = lmc.discover(model, x).graph
+            a, b = another(model, seed), another(model, seed + 1)
+
+            def between(lam, graph=graph, a=a, b=b):
+                return lmc.interpolate_homogeneous(graph, a, b, lam)
+
+            laws = [(between(0.0), a), (between(1.0), b)]
+            if not bias:
+                laws.append((between(lam), lmc.interpolate(a, b, lam)))
+            deviations.append(max(largest_difference(*law) for law in laws))
+            assert deviations[-1] == 0
+
+    trial.examine(check, deviations)
+
+
+DECOMPOSITION = Claim(
+    id="vanishing/decomposition",
+    kind="invariant",
+    sentence="A feature is the sum of an input-dependent and a constant part, "
+    "f = g + h, with Var f = Var g; about the mean, E f^2 = E g^2 + h^2.",
+    source="arXiv:2402.05966v4, section 4",
+    quantity="relative difference of both sides, float64",
+    rule=partial(exact, tolerance=ROUNDING),
+    settings=("random",),
+    unit="",
+)
+
+
+@DECOMPOSITION.test
+def test_decomposition(trial):
+    deviations = []
+
+    @examples
+    @given(networks(), seeds)
+    def check(model, seed):
+        graph, state = discover(model).graph, model.state_dict()
+        x = images(seed, 6)
+        f, f0 = (feature(graph, state, inputs) for inputs in (x, torch.zeros_like(x)))
+        last = graph.layers[-1].name
+        mean, zero = (
+            feature_parts(graph, state, [(x, None)], [last], constant=constant)[last]
+            for constant in ("mean", "zero")
+        )
+        whole = float(f.square().mean())
+        variance = float(f.var(0, correction=0).mean())
+        offset = float((f.mean(0) - f0[0]).square().mean())
+        sides = [
+            (mean.dependent, variance),
+            (mean.dependent + mean.constant, whole),
+            (zero.dependent, variance + offset),
+        ]
+        scale = max(whole, zero.dependent, torch.finfo(torch.float64).tiny)
+        deviations.append(max(abs(left - right) for left, right in sides) / scale)
+        assert deviations[-1] <= ROUNDING
+
+    trial.examine(check, deviations)
+
+
+def feature(graph, state, inputs):
+    """Output of the last layer, (samples, entries)."""
+    seen = []
+
+    def watched(operation, *args, **kwargs):
+        seen.append(operation(*args, **kwargs).detach())
+        return seen[-1]
+
+    graph.run(state, inputs, around={graph.layers[-1].node: watched})
+    return seen[0].flatten(1)
 
 
 def relative(ours, reference):

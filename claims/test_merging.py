@@ -16,7 +16,7 @@ SHARES = {"none": 0.0, "1/4": 0.25, "1/2": 0.5, "3/4": 0.75, "all": 1.0}
 """Shares of the permutation groups that are permuted."""
 
 PRESERVE_FIRST = Claim(
-    id="vf/preserve-first",
+    id="merging/preserve-first",
     sentence="Merging that keeps the first half of the convolutions of both networks "
     "(PFM) ends higher than merging all layers, both with RESCALE on the merged ones.",
     source="arXiv:2402.05966v4, preserve-first merging, VGG16 on CIFAR-10",
@@ -53,7 +53,7 @@ def test_preserve_first(trial):
 
 
 PRESERVE_FIRST_SURPASSES_ENDPOINTS = Claim(
-    id="vf/preserve-first-surpasses-endpoints",
+    id="merging/preserve-first-surpasses-endpoints",
     sentence="Merging that keeps the first half of the convolutions of both networks "
     "(PFM), with RESCALE, surpasses the mean of its endpoints without any training.",
     source="arXiv:2402.05966v4, abstract and preserve-first merging, VGG16 on CIFAR-10",
@@ -85,7 +85,7 @@ def test_preserve_first_surpasses_endpoints(trial):
 
 
 PERMUTE_FIRST_L = Claim(
-    id="vf/permute-first-l",
+    id="merging/permute-first-l",
     sentence="The midpoint's accuracy rises with the number of early layers that are "
     "permuted: none, a quarter, half, three quarters, all.",
     source="arXiv:2402.05966v4, permutation of the first l layers",
@@ -110,7 +110,7 @@ def test_permute_first_l(trial):
 
 
 BIAS_REMOVAL_BACKWARD = Claim(
-    id="vf/bias-removal-backward",
+    id="merging/bias-removal-backward",
     sentence="Setting the biases of the last 3 layers to zero, without fine-tuning, "
     "raises the accuracy of the matched midpoint.",
     source="arXiv:2402.05966v4, section 4.3, VGG16 on CIFAR-10, WM",
@@ -141,7 +141,7 @@ def test_bias_removal_backward(trial):
 
 
 BIAS_REMOVAL_FORWARD = Claim(
-    id="vf/bias-removal-forward",
+    id="merging/bias-removal-forward",
     sentence="Setting the biases of the first 3 layers to zero gives the matched "
     "midpoint a lower accuracy than setting those of the last 3 to zero.",
     source="arXiv:2402.05966v4, section 4.3, VGG16 on CIFAR-10, WM",

@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -94,6 +95,7 @@ class Result:
     nodeid: str
     outcome: str
     error: str = ""
+    measured_at: str = ""  # ISO 8601 with offset; "" in files from before it was noted
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Result:
@@ -130,7 +132,9 @@ class Result:
                 f"'verdict' is {values['verdict']!r}; give one of "
                 + ", ".join(map(repr, VERDICTS))
             )
-        return cls(**values)
+        result = cls(**values)
+        _ = result.when  # refuses what is no time
+        return result
 
     @property
     def topic(self) -> str:
@@ -151,6 +155,22 @@ class Result:
     def anchor(self) -> str:
         """Fragment of this result on the page; that of its claim is the id."""
         return f"{self.id}/{self.where}".replace(" ", "/")
+
+    @property
+    def when(self) -> datetime:
+        """When it was measured; the earliest time there is where that is not known."""
+        if not self.measured_at:
+            return datetime.min.replace(tzinfo=UTC)
+        try:
+            when = datetime.fromisoformat(self.measured_at)
+        except ValueError:
+            when = None
+        if when is None or when.tzinfo is None:
+            raise ValueError(
+                f"'measured_at' is {self.measured_at!r}; give a time with its offset, "
+                "as '2026-11-21T10:58:00+00:00'"
+            )
+        return when
 
     @property
     def status(self) -> Status:
@@ -233,6 +253,20 @@ def counts(results: Iterable[Result]) -> dict[str, int]:
     if not found["undeclared"]:
         del found["undeclared"]
     return found
+
+
+def newest(results: Iterable[Result]) -> list[Result]:
+    """Keep the newest result of each claim, setting, variant and scale.
+
+    Of two from the same time the later in the order given stays, so that a file's
+    lines, and files given from old to new, need no times.
+    """
+    found: dict[tuple[str, ...], Result] = {}
+    for result in results:
+        key = (result.id, result.setting, result.variant, result.scale)
+        if key not in found or result.when >= found[key].when:
+            found[key] = result
+    return list(found.values())
 
 
 def read(path: str | os.PathLike[str]) -> list[Result]:

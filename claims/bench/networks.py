@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import lmc
 from claims.bench.matchers import MATCHERS
-from fixtures import datasets, progress, scales, store
+from fixtures import datasets, progress, scales, store, training
 from lmc.graph import State
 
 if TYPE_CHECKING:
@@ -255,6 +255,7 @@ def code_digest() -> str:
     files = [file for file in library if not {"tests", "command"} & {*file.parts}]
     own = sorted(Path(__file__).parent.glob("*.py"))
     digest = hashlib.sha256()
-    for file in (*sorted(files), Path(datasets.__file__), *own):
+    data = [Path(module.__file__) for module in (datasets, training)]
+    for file in (*sorted(files), *data, *own):
         digest.update(file.name.encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()

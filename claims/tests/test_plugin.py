@@ -4,9 +4,14 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import filelock
 import pytest
+
+from claims.plugin import merge_lines, read_lines
 
 ROOT = Path(__file__).parents[2]
 
@@ -112,8 +117,8 @@ def run_pytest(folder, *arguments, tests=TOYS):
     )
 
 
-def results(folder):
-    lines = (folder / "reports" / "out" / "results.jsonl").read_text().splitlines()
+def results(folder, name="results.jsonl"):
+    lines = (folder / "reports" / "out" / name).read_text().splitlines()
     return {record["id"]: record for record in map(json.loads, lines)}
 
 
@@ -172,12 +177,133 @@ def test_terminal_shows_one_line_per_claim(toys):
 
 
 def test_workers_change_nothing(toys, tmp_path):
-    """Two workers give the same records as none, but for the seconds."""
+    """Two workers give the same records as none, but for seconds and time."""
     run_pytest(tmp_path, "-n", "2")
     ours, theirs = toys[1], results(tmp_path)
-    for record in (*ours.values(), *theirs.values()):
-        record.pop("seconds")
-    assert theirs == ours
+    assert theirs.keys() == ours.keys()
+    for name, record in ours.items():
+        times = {key: theirs[name][key] for key in ("seconds", "measured_at")}
+        assert theirs[name] == record | times
+
+
+def test_records_say_when_they_were_measured(toys):
+    """In UTC, to the second, within the run: whoever compares them compares text."""
+    _, found = toys
+    for record in found.values():
+        when = datetime.fromisoformat(record["measured_at"])
+        assert when.utcoffset() == timedelta(0) and when.microsecond == 0
+        assert datetime.now(UTC) - timedelta(hours=1) < when <= datetime.now(UTC)
+
+
+def test_a_part_of_the_claims_loses_nothing(tmp_path):
+    """results.jsonl is of the last run alone, latest.jsonl of all runs."""
+    run_pytest(tmp_path, "-k", "holds or fails")
+    first = results(tmp_path, "latest.jsonl")
+    assert first == results(tmp_path)
+    run_pytest(tmp_path, "-k", "holds", tests=TOYS.replace("1.0, 2.0, 1.5", "3, 4, 5"))
+    both = results(tmp_path, "latest.jsonl")
+    assert results(tmp_path).keys() == {"toy/holds"}
+    assert both.keys() == first.keys() == {"toy/holds", "toy/fails"}
+    assert (first["toy/holds"]["estimate"], both["toy/holds"]["estimate"]) == (1.5, 4)
+    assert both["toy/fails"] == first["toy/fails"]
+
+
+def test_what_cannot_be_merged_is_said_and_kept(tmp_path):
+    """A latest.jsonl that is none is left as it is; the run's own report goes on."""
+    latest = tmp_path / "reports" / "out" / "latest.jsonl"
+    latest.parent.mkdir(parents=True)
+    latest.write_text("no JSON\n")
+    run = run_pytest(tmp_path, "-k", "holds")
+    assert f"results not merged into the latest: {latest}, line 1" in run.stdout
+    assert latest.read_text() == "no JSON\n"
+    assert results(tmp_path)["toy/holds"]["verdict"] == "supported"
+    assert "index.html" in run.stdout
+
+
+def record(day=1, **changes):
+    """Make the least that a record needs to be merged."""
+    place = {"id": "toy/a", "setting": "mlp", "variant": "", "scale": "digits"}
+    return place | {"measured_at": f"2026-11-{day:02}T10:00:00+00:00"} | changes
+
+
+def test_newest_of_each_place_is_kept(tmp_path):
+    """Another place stands beside, a later time replaces, an earlier one does not."""
+    path = tmp_path / "out" / "latest.jsonl"
+    merge_lines(path, [record(2)])
+    elsewhere = [
+        record(1, id="toy/b"),
+        record(1, scale="mnist"),
+        record(1, setting="vgg"),
+        record(1, variant="weights"),
+    ]
+    merge_lines(path, elsewhere)
+    assert len(read_lines(path)) == 5
+    merge_lines(path, [record(1, n=1)])
+    assert record(2) in read_lines(path)
+    merge_lines(path, [record(3, n=3)])
+    assert record(3, n=3) in read_lines(path) and record(2) not in read_lines(path)
+    merge_lines(path, [record(3, n=4)])  # within a second the later session is newer
+    assert record(3, n=4) in read_lines(path)
+    assert all(other in read_lines(path) for other in elsewhere)
+    assert len(read_lines(path)) == 5
+
+
+def test_records_from_before_times_were_noted_are_older(tmp_path):
+    """A record without a time gives way to any with one."""
+    path = tmp_path / "latest.jsonl"
+    old = record()
+    del old["measured_at"]
+    path.write_text(json.dumps(old) + "\n")
+    merge_lines(path, [record(1)])
+    assert read_lines(path) == [record(1)]
+
+
+def test_sessions_that_end_at_once_lose_nothing(tmp_path):
+    """Eight sessions merge eight claims each: all 64 are there."""
+    path = tmp_path / "latest.jsonl"
+    threads = [
+        threading.Thread(
+            target=merge_lines,
+            args=(path, [record(id=f"toy/{k}-{n}") for n in range(8)]),
+        )
+        for k in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(read_lines(path)) == 64
+
+
+def test_merging_waits_for_the_lock(tmp_path):
+    """While another session holds the lock, the file stays as it is."""
+    path = tmp_path / "latest.jsonl"
+    merging = threading.Thread(target=merge_lines, args=(path, [record()]))
+    with filelock.FileLock(tmp_path / ".latest.jsonl.lock"):
+        merging.start()
+        merging.join(timeout=0.3)
+        assert merging.is_alive() and not path.exists()
+    merging.join()
+    assert read_lines(path) == [record()]
+
+
+def test_a_merge_that_fails_leaves_the_old_file(tmp_path):
+    """What cannot be written as JSON replaces nothing and leaves no draft."""
+    path = tmp_path / "latest.jsonl"
+    merge_lines(path, [record()])
+    with pytest.raises(TypeError):
+        merge_lines(path, [record(id="toy/z", pairs=object())])
+    assert read_lines(path) == [record()]
+    assert not list(tmp_path.glob("*.tmp")) + list(tmp_path.glob(".*.tmp"))
+
+
+@pytest.mark.parametrize("line", ["{", "[1]", '{"id": "toy/a"}', "3"])
+def test_a_malformed_line_is_named(tmp_path, line):
+    """The error names file and line, and says what to do."""
+    path = tmp_path / "latest.jsonl"
+    path.write_text(json.dumps(record()) + "\n" + line + "\n")
+    with pytest.raises(ValueError, match=r"latest\.jsonl, line 2 is no result .* mend"):
+        merge_lines(path, [record()])
 
 
 def test_nothing_is_written_without_claims(tmp_path):

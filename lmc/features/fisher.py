@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
@@ -149,7 +150,9 @@ def sample_gradients(
     reshapes = {n.name: reshape for n in graph.nodes if operation_name(n) == "view"}
     own = {name: state[name].detach() for name in _own(graph)}
     gradients = vmap(grad(log_probability), in_dims=(None, 0, 0))
-    with sdpa_kernel(SDPBackend.MATH):  # the kernels for speed have no vmap
+    with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
+        # The kernels for speed have no vmap; what has none falls back, with a warning.
+        warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
         return gradients(own, as_arguments(inputs), targets)
 
 

@@ -1,0 +1,385 @@
+"""What a midpoint retains (arXiv 2402.05966, sections 4.1, 4.2, F.3).
+
+Scales and dead units are those of the layers that are renormalized.
+"""
+
+from functools import partial
+from math import log2
+
+from claims.bench import METHODS
+from claims.bench.features import (
+    Fresh,
+    at_endpoints,
+    at_midpoint,
+    dead_and_kept,
+    in_network,
+    recovery,
+    relative_to_endpoints,
+)
+from claims.bench.recipes import differences
+from claims.claim import Claim, PaperValue
+from claims.decisions import equivalence, noninferiority, superiority, trend
+
+PLAIN = ("plain-vgg", "plain-resnet")
+
+REPAIRED = tuple(f"{m}-{repair}" for m in METHODS for repair in ("repair", "rescale"))
+"""Variants: a method and a renormalization."""
+
+SCALE = "arXiv:2402.05966v1, section 4.1, Fig. 4A, and appendix F.1, Fig. 29, 32"
+
+SCALE_COLLAPSES = Claim(
+    id="activations/scale-collapses",
+    sentence="In the last renormalized layer of the unmatched midpoint the mean "
+    "absolute pre-activation is below half of the endpoints'.",
+    source=SCALE,
+    quantity="share of the endpoints' mean absolute pre-activation that is lost, last "
+    "renormalized layer",
+    rule=partial(superiority, margin=0.5),
+    settings=PLAIN,
+    unit="",
+)
+
+SCALE_SHRINKS_WITH_DEPTH = Claim(
+    id="activations/scale-shrinks-with-depth",
+    sentence="At the unmatched midpoint the mean absolute pre-activation falls, in "
+    "proportion to the endpoints', from layer to layer.",
+    source=f"{SCALE} (variance collapse: arXiv:2211.08403)",
+    quantity="rank correlation of depth and midpoint over endpoints, mean absolute "
+    "pre-activation of the renormalized layers",
+    rule=partial(trend, direction="decreasing"),
+    settings=PLAIN,
+    unit="",
+)
+
+MATCHING_RAISES_SCALE = Claim(
+    id="activations/matching-raises-scale",
+    sentence="In the last renormalized layer the mean absolute pre-activation of the "
+    "matched midpoint is larger than that of the unmatched one.",
+    source=SCALE,
+    quantity="matched minus unmatched midpoint, mean absolute pre-activation over the "
+    "endpoints'",
+    rule=partial(superiority, margin=0.0),
+    settings=PLAIN,
+    variants=METHODS,
+    unit="",
+)
+
+SCALE_RESTORED = Claim(
+    id="activations/scale-restored",
+    sentence="REPAIR and RESCALE bring the mean absolute pre-activation of the matched "
+    "midpoint's last renormalized layer to the endpoints', within 25%.",
+    source=SCALE,
+    quantity="renormalized midpoint over endpoints minus 1, mean absolute "
+    "pre-activation",
+    rule=partial(equivalence, margin=0.25),
+    settings=PLAIN,
+    variants=REPAIRED,
+    unit="",
+)
+
+SCALE_LIKE_RANDOM = Claim(
+    id="activations/scale-like-random",
+    sentence="In the last renormalized layer the mean absolute pre-activation of the "
+    "unmatched midpoint is that of freshly initialized networks, within a factor of 2.",
+    source="arXiv:2402.05966v1, appendix F.1, Fig. 31, 34",
+    quantity="log2 of midpoint over initialization (mean of both seeds), mean absolute "
+    "pre-activation",
+    rule=partial(equivalence, margin=1.0),
+    settings=PLAIN,
+    unit="log2",
+)
+
+
+@SCALE_COLLAPSES.test
+def test_scale_collapses(trial):
+    left = last_scales(trial.pairs(), "none")
+    trial.decide([1 - share for share in left], midpoint_over_endpoints=left)
+
+
+@SCALE_SHRINKS_WITH_DEPTH.test
+def test_scale_shrinks_with_depth(trial):
+    pairs = trial.pairs()
+    found = [relative_to_endpoints(pair, "scale-before", "none") for pair in pairs]
+    layers = pairs[0].setting.layers
+    trial.decide_trend({name: [layer[name] for layer in found] for name in layers})
+
+
+@MATCHING_RAISES_SCALE.test
+def test_matching_raises_scale(trial):
+    pairs = trial.pairs()
+    bare, matched = (last_scales(pairs, method) for method in ("none", trial.variant))
+    trial.decide(differences(matched, bare), unmatched=bare, matched=matched)
+
+
+@SCALE_RESTORED.test
+def test_scale_restored(trial):
+    method, repair = trial.variant.split("-")
+    pairs = trial.pairs()
+    bare, restored = (last_scales(pairs, method, how) for how in ("", repair))
+    trial.decide([r - 1 for r in restored], matched=bare, renormalized=restored)
+
+
+@SCALE_LIKE_RANDOM.test
+def test_scale_like_random(trial):
+    middle, fresh, ends = [], [], []
+    for pair in trial.pairs():
+        last = pair.setting.layers[-1]
+        middle.append(at_midpoint(pair, "scale-before", "none")[last])
+        ends.append(at_endpoints(pair, "scale-before")[last])
+        both = (Fresh(pair.setting, network.seed) for network in (pair.a, pair.b))
+        fresh.append(sum(in_network(one, "scale-before")[last] for one in both) / 2)
+    ratios = [log2(m / f) for m, f in zip(middle, fresh, strict=True)]
+    trial.decide(ratios, endpoints=ends, midpoint=middle, initialization=fresh)
+
+
+def last_scales(pairs, method, repair=""):
+    """Return each pair's scale in the last renormalized layer, over the endpoints'."""
+    return [
+        relative_to_endpoints(pair, "scale-before", method, repair)[
+            pair.setting.layers[-1]
+        ]
+        for pair in pairs
+    ]
+
+
+REVIVED = 0.1
+"""Share of the dead units that rescaling may revive: "unaffected", but for a few."""
+
+MATCHING_SPARES_UNITS = Claim(
+    id="activations/dead-units",
+    sentence="In the first half of the layers unmatched midpoints have more units that "
+    "are zero on every training image than matched ones.",
+    source="arXiv:2402.05966v1, section 4.2",
+    quantity="unmatched minus matched midpoint, dead units of a layer, averaged over "
+    "the first half of the renormalized layers",
+    rule=partial(superiority, margin=0.0),
+    settings=PLAIN,
+    variants=METHODS,
+    unit="% of units",
+)
+
+RESCALING_DOES_NOT_REVIVE = Claim(
+    id="activations/dead-units-stay-dead",
+    sentence="Of the units in the first half of the layers that are zero on every "
+    "training image at the unmatched midpoint, RESCALE revives fewer than a tenth.",
+    source="arXiv:2402.05966v1, section 4.2",
+    quantity="units that stay dead after RESCALE minus 0.9 of the dead ones, averaged "
+    "over the first half of the renormalized layers",
+    rule=partial(superiority, margin=0.0),
+    settings=PLAIN,
+    unit="% of units",
+)
+
+MATCHING_SPARES_ACTIVATIONS = Claim(
+    id="activations/zero-activations",
+    sentence="In the first half of the layers a larger share of the unmatched "
+    "midpoint's activations is zero than of the matched one's.",
+    source="arXiv:2402.05966v1, appendix F.3, Fig. 43",
+    quantity="unmatched minus matched midpoint, zeros among the activations, averaged "
+    "over the first half of the renormalized layers",
+    rule=partial(superiority, margin=0.0),
+    settings=PLAIN,
+    variants=METHODS,
+)
+
+
+@MATCHING_SPARES_UNITS.test
+def test_dead_units(trial):
+    matching_lowers_early(trial, "dead")
+
+
+@RESCALING_DOES_NOT_REVIVE.test
+def test_dead_units_stay_dead(trial):
+    found = [
+        dead_and_kept(pair, "none", "rescale", first_half(pair))
+        for pair in trial.pairs()
+    ]
+    dead, kept = zip(*found, strict=True)
+    excess = [k - (1 - REVIVED) * d for d, k in found]
+    trial.decide(excess, dead=dead, dead_after_RESCALE=kept)
+
+
+@MATCHING_SPARES_ACTIVATIONS.test
+def test_zero_activations(trial):
+    matching_lowers_early(trial, "zeros")
+
+
+def matching_lowers_early(trial, measure):
+    """Decide on how much lower a percentage is in the first half, after matching."""
+    pairs = trial.pairs()
+    unmatched, matched = (
+        [
+            100 * mean_over(at_midpoint(pair, measure, method), first_half(pair))
+            for pair in pairs
+        ]
+        for method in ("none", trial.variant)
+    )
+    ends = [
+        100 * mean_over(at_endpoints(pair, measure), first_half(pair)) for pair in pairs
+    ]
+    trial.decide(
+        differences(unmatched, matched),
+        endpoints=ends,
+        unmatched=unmatched,
+        matched=matched,
+    )
+
+
+def first_half(pair):
+    """Return the first half of the renormalized layers; a middle one is left out."""
+    layers = pair.setting.layers
+    return layers[: len(layers) // 2]
+
+
+def mean_over(found, layers):
+    """Return the mean over some layers of what was found in each."""
+    return sum(found[name] for name in layers) / len(layers)
+
+
+MAGNITUDE_RETAINED = Claim(
+    id="activations/magnitude-retained",
+    sentence="The mean parameter magnitude of a layer falls less from the endpoints to "
+    "the midpoint after matching than without.",
+    source="arXiv:2402.05966v1, section 4.2, Fig. 4D, and appendix F.3, Fig. 43",
+    quantity="matched minus unmatched midpoint, mean absolute parameter over the "
+    "endpoints', averaged over layers",
+    rule=partial(superiority, margin=0.0),
+    settings=PLAIN,
+    variants=METHODS,
+    unit="",
+)
+
+
+@MAGNITUDE_RETAINED.test
+def test_magnitude_retained(trial):
+    unmatched, matched = [], []
+    for pair in trial.pairs():
+        for method, values in (("none", unmatched), (trial.variant, matched)):
+            found = relative_to_endpoints(pair, "magnitude", method)
+            values.append(mean_over(found, list(found)))
+    gain = differences(matched, unmatched)
+    trial.decide(gain, unmatched=unmatched, matched=matched)
+
+
+FISHER_RETAINED = Claim(
+    id="activations/fisher-retained",
+    sentence="A layer's mean diagonal Fisher information is larger at the matched "
+    "midpoint than at the unmatched one, on average over layers.",
+    source="arXiv:2402.05966v1, appendix F.3, Fig. 42",
+    quantity="difference of matched and unmatched midpoint over their sum, mean "
+    "diagonal Fisher information of a layer (labels of 256 training images), averaged "
+    "over layers",
+    rule=partial(superiority, margin=0.0),
+    settings=PLAIN,
+    variants=METHODS,
+    unit="",
+)
+
+
+@FISHER_RETAINED.test
+def test_fisher_retained(trial):
+    gains, columns = [], {"endpoints": [], "unmatched": [], "matched": []}
+    for pair in trial.pairs():
+        unmatched, matched = (
+            at_midpoint(pair, "fisher", method) for method in ("none", trial.variant)
+        )
+        # Bounded, so that no layer outweighs the others: layers differ by powers of
+        # ten, and behind dead layers the information is exactly zero.
+        gain = {
+            name: (matched[name] - value) / ((matched[name] + value) or 1.0)
+            for name, value in unmatched.items()
+        }
+        gains.append(mean_over(gain, list(gain)))
+        ends = at_endpoints(pair, "fisher")
+        for values, found in zip(
+            columns.values(), (ends, unmatched, matched), strict=True
+        ):
+            values.append(mean_over(found, list(found)))
+    trial.decide(gains, **columns)
+
+
+PAIRS = 4
+"""Of which midpoints are retrained."""
+
+RECOVERY = {
+    "source": "arXiv:2402.05966v1, section 4.2, Fig. 4C, and appendix F.3, Fig. 36-41",
+    "settings": (*PLAIN, "bn-vgg", "bn-resnet"),
+    "variants": METHODS,
+}
+
+STEPS = (
+    "mini-batches to 90% training accuracy at lr 0.01, scored every 10; where it is "
+    "not reached within 30 epochs, the steps of these"
+)
+
+STEPS_PAPER = (
+    PaperValue("VGG16, WM midpoint, about", 60.0, None, "plain-vgg", "weights"),
+    PaperValue("VGG16, WM or AM midpoint, at most", 100.0, None, "plain-vgg"),
+    PaperValue("VGG16, unmatched midpoint, about", 3100.0, None, "plain-vgg"),
+    PaperValue("VGG16, fresh network, more than", 6250.0, None, "plain-vgg"),
+)
+
+FAST_RECOVERY = Claim(
+    **RECOVERY,
+    id="activations/fast-recovery",
+    sentence="Retrained, the matched midpoint reaches 90% training accuracy in less "
+    "than half the steps of the unmatched midpoint.",
+    quantity=f"half of the unmatched midpoint's minus the matched one's: {STEPS}",
+    rule=partial(superiority, margin=0.0),
+    unit="steps",
+    paper=STEPS_PAPER,
+)
+
+FASTER_THAN_FRESH = Claim(
+    **RECOVERY,
+    id="activations/recovers-faster-than-fresh",
+    sentence="Retrained, the matched midpoint reaches 90% training accuracy in fewer "
+    "steps than a freshly initialized network.",
+    quantity=f"fresh network's minus the matched midpoint's: {STEPS}",
+    rule=partial(superiority, margin=0.0),
+    unit="steps",
+    paper=STEPS_PAPER,
+)
+
+RECOVERY_GENERALIZES = Claim(
+    **RECOVERY,
+    id="activations/recovery-generalizes",
+    sentence="Retrained to 90% training accuracy, the matched midpoint has no lower "
+    "test accuracy than the better of unmatched midpoint and fresh network, by 3 "
+    "points or more.",
+    quantity="matched minus the better of unmatched and fresh, test accuracy when 90% "
+    "training accuracy is reached, or after 30 epochs",
+    rule=partial(noninferiority, margin=3.0),
+)
+
+
+@FAST_RECOVERY.test
+def test_fast_recovery(trial):
+    steps = {start: [found.steps for found in arm] for start, arm in recoveries(trial)}
+    lead = [
+        u / 2 - m for u, m in zip(steps["unmatched"], steps["matched"], strict=True)
+    ]
+    trial.decide(lead, **steps)
+
+
+@FASTER_THAN_FRESH.test
+def test_recovers_faster_than_fresh(trial):
+    steps = {start: [found.steps for found in arm] for start, arm in recoveries(trial)}
+    trial.decide(differences(steps["fresh"], steps["matched"]), **steps)
+
+
+@RECOVERY_GENERALIZES.test
+def test_recovery_generalizes(trial):
+    tests = {start: [found.test for found in arm] for start, arm in recoveries(trial)}
+    others = map(max, tests["unmatched"], tests["fresh"])
+    trial.decide(differences(tests["matched"], list(others)), **tests)
+
+
+def recoveries(trial):
+    """Return how each start was retrained, pair by pair, with the start's name."""
+    pairs = trial.pairs(count=PAIRS)
+    starts = {"matched": trial.variant, "unmatched": "none", "fresh": "fresh"}
+    return [
+        (name, [recovery(pair, start) for pair in pairs])
+        for name, start in starts.items()
+    ]
