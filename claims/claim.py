@@ -241,10 +241,27 @@ class Trial:
         return found
 
     def tuples(self, size: int, setting: str | None = None) -> list["Several"]:
-        """Return independent tuples of networks: no network is in two of them."""
+        """Return independent tuples of networks: no network is in two of them.
+
+        Raises
+        ------
+        Inconclusive
+            There are networks for fewer than two tuples.
+        """
         found = self.using(setting).tuples(size)
+        if len(found) < 2:
+            self.record |= {
+                "rule": "",
+                "decision": f"two tuples of {size} networks need --seeds {2 * size}",
+                "verdict": Verdict.INCONCLUSIVE.value,
+                "seconds": self._seconds(),
+            }
+            raise Inconclusive(f"{self.place.claim.id}: {self.record['decision']}")
         self._name([several.name for several in found])
         return found
+
+    def _seconds(self) -> float:
+        return round(time.perf_counter() - self._started, 3)
 
     def _name(self, names: list[str]) -> None:
         """Name the values to come, after what was asked for first."""
@@ -361,7 +378,7 @@ class Trial:
         self.record["decision"] = decision.statement
         self.record["fixtures"] = [setting.provenance() for setting in self._used]
         self.record["verdict"] = decision.verdict.value
-        self.record["seconds"] = round(time.perf_counter() - self._started, 3)
+        self.record["seconds"] = self._seconds()
         message = f"{self.place.claim.id}: {describe(decision)}"
         if decision.verdict is Verdict.REFUTED:
             raise Refuted(message) from cause

@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 
-from claims.claim import CLAIMS, Claim, PaperValue, Refuted, Trial
+from claims.claim import CLAIMS, Claim, Inconclusive, PaperValue, Refuted, Trial
 from claims.decisions import exact, trend
 
 
@@ -121,3 +121,20 @@ def test_trend_is_decided_on_rows_and_shown_as_rank_correlations():
     rising = {name: [-value for value in row] for name, row in levels.items()}
     with pytest.raises(Refuted):
         trial.decide_trend(rising, names=["a", "b", "c"])
+
+
+def test_too_few_networks_for_two_tuples_are_inconclusive():
+    """Said with the number of seeds that it takes; no statistics of one tuple."""
+
+    class Few:
+        def setting(self, _):
+            return self
+
+        def tuples(self, size):
+            return ["the only one"]
+
+    [parameter, _] = claim().parameters("digits", ("mlp",))
+    trial = Trial(parameter.values[0], Few())
+    with pytest.raises(Inconclusive, match="two tuples of 4 networks need --seeds 8"):
+        trial.tuples(4)
+    assert trial.record["verdict"] == "inconclusive"
