@@ -1,8 +1,8 @@
 """What weight decay does to matching (arXiv 2402.05966, sections 4.3 and F.6).
 
 A level ``<setting>-wd<n>`` has n times the smallest weight decay: 1e-4 in the paper,
-1e-2 at scale ``digits``, whose training has some 200 times fewer steps (see
-:mod:`fixtures.scales`).  Matching is by weights, as in the paper; midpoints of
+1e-2 (plain VGG: 4e-3) at scale ``digits``, whose training has some 200 times fewer
+steps (see :mod:`fixtures.scales`).  Matching is by weights, as in the paper; midpoints of
 BatchNorm networks are after RESET.
 """
 
