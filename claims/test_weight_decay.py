@@ -2,8 +2,8 @@
 
 A level ``<setting>-wd<n>`` has n times the smallest weight decay: 1e-4 in the paper,
 1e-2 (plain VGG: 4e-3) at scale ``digits``, whose training has some 200 times fewer
-steps (see :mod:`fixtures.scales`).  Matching is by weights, as in the paper; midpoints of
-BatchNorm networks are after RESET.
+steps (see :mod:`fixtures.scales`).  Matching is by weights, as in the paper;
+midpoints of BatchNorm networks are after RESET.
 """
 
 from functools import partial
