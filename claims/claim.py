@@ -94,6 +94,9 @@ class Claim:
     refuted
         Where the claim is known not to hold: from (scale, setting, variant) to the
         reason with its figures.  The test becomes a strict xfail there.
+    undecided
+        Where it is known to be inconclusive, in the same form.  The reason stands
+        beside the result; a test that is decided after all passes or fails as ever.
     """
 
     id: str
@@ -107,16 +110,17 @@ class Claim:
     paper: Sequence[PaperValue] = ()
     kind: str = "empirical"
     refuted: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
+    undecided: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.id in CLAIMS:
             raise ValueError(f"two claims are called {self.id!r}: choose another id")
         places = {(s, v) for s in self.settings for v in self.variants}
-        for scale, setting, variant in self.refuted:
+        for scale, setting, variant in (*self.refuted, *self.undecided):
             if (setting, variant) not in places:
                 raise ValueError(
-                    f"{self.id} is declared refuted at {scale} on {setting!r} "
-                    f"{variant!r}, where it is not asserted"
+                    f"{self.id} is declared refuted or undecided at {scale} on "
+                    f"{setting!r} {variant!r}, where it is not asserted"
                 )
         CLAIMS[self.id] = self
 
@@ -170,7 +174,8 @@ class Place:
     def record(self) -> dict[str, Any]:
         """Return what is known of a result before it is measured."""
         claim = self.claim
-        reason = claim.refuted.get((self.scale, self.setting, self.variant), "")
+        place = (self.scale, self.setting, self.variant)
+        refuted = claim.refuted.get(place, "")
         return {
             "id": claim.id,
             "setting": self.setting,
@@ -181,8 +186,8 @@ class Place:
             "source": claim.source,
             "quantity": claim.quantity,
             "unit": claim.unit,
-            "expected": "refuted" if reason else "supported",
-            "reason": reason,
+            "expected": "refuted" if refuted else "supported",
+            "reason": refuted or claim.undecided.get(place, ""),
             "paper": [
                 {"label": value.label, "value": value.value, "spread": value.spread}
                 for value in claim.paper

@@ -47,6 +47,18 @@ def test_refutation_is_declared_where_the_claim_is_asserted():
         claim(refuted={("digits", "mpl", "weights"): "a typing error"})
 
 
+def test_undecided_places_have_a_reason_and_no_mark():
+    """It stands in the record; whatever is decided there passes or fails as ever."""
+    made = claim(undecided={("digits", "mlp", "weights"): "too few pairs"})
+    first, second = made.parameters("digits", ("mlp",))
+    assert not first.marks and not second.marks
+    record = first.values[0].record()
+    assert (record["expected"], record["reason"]) == ("supported", "too few pairs")
+    assert second.values[0].record()["reason"] == ""
+    with pytest.raises(ValueError, match="refuted or undecided at digits on 'mpl'"):
+        claim(id="topic/other", undecided={("digits", "mpl", "weights"): "typing"})
+
+
 def test_parameters_and_marks():
     """Settings times variants; a strict xfail where a refutation is declared."""
     made = claim(refuted={("digits", "mlp", "weights"): "why"})
