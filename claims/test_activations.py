@@ -87,6 +87,22 @@ SCALE_LIKE_RANDOM = Claim(
     rule=partial(equivalence, margin=1.0),
     settings=PLAIN,
     unit="log2",
+    refuted={
+        (
+            "digits",
+            "plain-resnet",
+            "",
+        ): "Averaging shrinks the scale to a sixth of a fresh network's, which"
+        " He initialization preserves through the layers (-2.5 [-2.7, -2.4]"
+        " log2, n = 8).",
+        (
+            "digits",
+            "plain-vgg",
+            "",
+        ): "Averaging shrinks the scale to a sixth of a fresh network's, which"
+        " He initialization preserves through the layers (-2.5 [-2.8, -2.3]"
+        " log2, n = 8).",
+    },
 )
 
 
@@ -156,6 +172,32 @@ MATCHING_SPARES_UNITS = Claim(
     settings=PLAIN,
     variants=METHODS,
     unit="% of units",
+    undecided={
+        (
+            "digits",
+            "plain-resnet",
+            "activations",
+        ): "Under 5% of the units are dead, matched or not (-1.2 [-3.2, 0.85] "
+        "% of units, n = 8).",
+        (
+            "digits",
+            "plain-resnet",
+            "weights",
+        ): "Under 5% of the units are dead, matched or not (-0.39 [-2.1, 1.3] "
+        "% of units, n = 8).",
+        (
+            "digits",
+            "plain-vgg",
+            "activations",
+        ): "Under 5% of the units are dead, matched or not (-1 [-2.2, 0.077] %"
+        " of units, n = 8).",
+        (
+            "digits",
+            "plain-vgg",
+            "weights",
+        ): "Under 5% of the units are dead, matched or not (-0.52 [-1, 0.0066]"
+        " % of units, n = 8).",
+    },
 )
 
 RESCALING_DOES_NOT_REVIVE = Claim(
@@ -168,6 +210,18 @@ RESCALING_DOES_NOT_REVIVE = Claim(
     rule=partial(superiority, margin=0.0),
     settings=PLAIN,
     unit="% of units",
+    undecided={
+        (
+            "digits",
+            "plain-resnet",
+            "",
+        ): "Too few units are dead at all (0.13 [-0.39, 0.65] % of units, n = 8).",
+        (
+            "digits",
+            "plain-vgg",
+            "",
+        ): "Too few units are dead at all (-0.052 [-0.27, 0.17] % of units, n = 8).",
+    },
 )
 
 MATCHING_SPARES_ACTIVATIONS = Claim(
@@ -180,6 +234,20 @@ MATCHING_SPARES_ACTIVATIONS = Claim(
     rule=partial(superiority, margin=0.0),
     settings=PLAIN,
     variants=METHODS,
+    undecided={
+        (
+            "digits",
+            "plain-resnet",
+            "activations",
+        ): "Matching changes the share of zeros by half a point (0.43 [-0.36, "
+        "1.2] points, n = 8).",
+        (
+            "digits",
+            "plain-resnet",
+            "weights",
+        ): "Matching changes the share of zeros by half a point (0.33 [-0.081,"
+        " 0.73] points, n = 8).",
+    },
 )
 
 
@@ -328,6 +396,39 @@ FAST_RECOVERY = Claim(
     rule=partial(superiority, margin=0.0),
     unit="steps",
     paper=STEPS_PAPER,
+    refuted={
+        (
+            "digits",
+            "bn-resnet",
+            "activations",
+        ): "BatchNorm midpoints recover without matching too, 25 steps against"
+        " 22: an epoch has 11 (-7.5 [-13, -1.6] steps, n = 4).",
+        (
+            "digits",
+            "bn-resnet",
+            "weights",
+        ): "BatchNorm midpoints recover without matching too, 25 steps against"
+        " 22: an epoch has 11 (-7.5 [-13, -1.6] steps, n = 4).",
+        (
+            "digits",
+            "bn-vgg",
+            "activations",
+        ): "BatchNorm midpoints recover without matching too, 25 steps against"
+        " 22: an epoch has 11 (-10 [-18, -1.7] steps, n = 4).",
+        (
+            "digits",
+            "bn-vgg",
+            "weights",
+        ): "BatchNorm midpoints recover without matching too, 25 steps against"
+        " 22: an epoch has 11 (-10 [-18, -1.7] steps, n = 4).",
+    },
+    undecided={
+        (
+            "digits",
+            "plain-resnet",
+            "weights",
+        ): "25 steps against 45 (-2.5 [-5.9, 0.9] steps, n = 4).",
+    },
 )
 
 FASTER_THAN_FRESH = Claim(
@@ -350,6 +451,50 @@ RECOVERY_GENERALIZES = Claim(
     quantity="matched minus the better of unmatched and fresh, test accuracy when 90% "
     "training accuracy is reached, or after 30 epochs",
     rule=partial(noninferiority, margin=3.0),
+    undecided={
+        (
+            "digits",
+            "bn-resnet",
+            "activations",
+        ): "Networks that have just come back to 90% scatter by 5 points (0.13"
+        " [-6.1, 6.3] points, n = 4).",
+        (
+            "digits",
+            "bn-resnet",
+            "weights",
+        ): "Networks that have just come back to 90% scatter by 5 points "
+        "(-0.19 [-6, 5.7] points, n = 4).",
+        (
+            "digits",
+            "bn-vgg",
+            "activations",
+        ): "Networks that have just come back to 90% scatter by 5 points "
+        "(-0.69 [-5.7, 4.3] points, n = 4).",
+        (
+            "digits",
+            "bn-vgg",
+            "weights",
+        ): "Networks that have just come back to 90% scatter by 5 points (-1.3"
+        " [-6.3, 3.6] points, n = 4).",
+        (
+            "digits",
+            "plain-resnet",
+            "weights",
+        ): "Networks that have just come back to 90% scatter by 5 points (-1.1"
+        " [-3.2, 0.9] points, n = 4).",
+        (
+            "digits",
+            "plain-vgg",
+            "activations",
+        ): "Networks that have just come back to 90% scatter by 5 points (-2.5"
+        " [-8.2, 3.3] points, n = 4).",
+        (
+            "digits",
+            "plain-vgg",
+            "weights",
+        ): "Networks that have just come back to 90% scatter by 5 points (-4.7"
+        " [-8.3, -1.1] points, n = 4).",
+    },
 )
 
 
