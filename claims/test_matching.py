@@ -207,8 +207,7 @@ WIDTH_LOWERS_BARRIER = Claim(
             "digits",
             "plain-vgg",
             "weights",
-        ): "The barrier rises from 82 over 87 to 89 points: RESCALE is what a "
-        "plain VGG needs (0.78 [0.38, 1], n = 8).",
+        ): "The barrier rises from 82 over 87 to 89 points (0.78 [0.38, 1], n = 8).",
     },
 )
 
