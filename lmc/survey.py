@@ -22,11 +22,17 @@ from lmc.symmetry import Symmetry, discover
 
 TABLE = Path(__file__).parent / "docs" / "torchvision.md"
 
+SIZES = {"inception_v3": 299, "regnet_y_128gf": 64, "vit_h_14": 56}
+"""Of the images, where it is not 224; the groups do not depend on it.
+
+The two largest would take half an hour each in float64 at 224."""
+
 HEAD = """\
 # Permutation symmetry of torchvision's classifiers
 
 Made by `python -m lmc.survey` with torch {torch}, torchvision {torchvision}: random
-weights, two images.  *Groups* and *units* are what `lmc.discover` finds; channels in
+weights, two images of 224 pixels (inception_v3 299, regnet_y_128gf 64, vit_h_14 56).
+*Groups* and *units* are what `lmc.discover` finds; channels in
 attention heads and groups of convolutions are counted beside the heads and groups.
 *Refused* are operations without a rule, which pin what they touch.  *Difference* is the
 certificate: the largest relative difference of the outputs in float64 under at least
@@ -65,10 +71,12 @@ class Row:
 
 def classifier(name: str, **options: Any) -> tuple[nn.Module, Tensor]:
     """Return a classifier of torchvision with random weights, and two inputs."""
+    size = SIZES.get(name, 224)
     if name in ("googlenet", "inception_v3"):
         options["init_weights"] = False  # it would take minutes for the same purpose
+    if name.startswith("vit") and size != 224:
+        options.setdefault("image_size", size)
     model = torchvision.models.get_model(name, weights=None, **options).eval()
-    size = 299 if name == "inception_v3" else 224
     generator = torch.Generator().manual_seed(0)
     return model, torch.randn(2, 3, size, size, generator=generator)
 
@@ -94,7 +102,12 @@ def recovered(symmetry: Symmetry, state: dict[str, Tensor]) -> tuple[bool, float
     network = distinct(state, generator)
     shuffled = Permutation.random(symmetry, generator).apply(network)
     found = weight_matching(
-        symmetry, network, shuffled, generator=generator, start="forward"
+        symmetry,
+        network,
+        shuffled,
+        generator=generator,
+        start="forward",
+        dtype=torch.float32,  # the largest fit into 24 GiB that way
     )
     back = found.permutation.apply(shuffled)
     same = all(torch.equal(back[name], value) for name, value in network.items())
