@@ -13,6 +13,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from claims.decisions import Decision, Verdict
+from reports.results import check_curves
 
 if TYPE_CHECKING:  # torch is not needed to know what is claimed
     from claims.bench import Bench, Network, Pair, Setting, Several
@@ -290,7 +291,8 @@ class Trial:
             What the values belong to; by default the pairs (or networks, or tuples)
             that were asked for first.
         curves
-            Interpolation curves behind the values, for the report.
+            Curves behind the values, for the report: what they hold is said in
+            :func:`reports.results.check_curves`.
         **columns
             What the values were computed from, for the report.
 
@@ -300,9 +302,12 @@ class Trial:
             The interval lies on the other side of the margin.
         Inconclusive
             The interval contains the margin.
+        ValueError
+            The curves cannot be drawn.
         """
         __tracebackhide__ = True  # the message says what was measured
         claim = self.place.claim
+        check_curves(curves)
         self._tabulate(values, names, columns)
         self.record["curves"] = curves
         self._conclude(claim.rule(values, unit=claim.unit))
@@ -312,6 +317,10 @@ class Trial:
         levels: Mapping[str, Sequence[float]],
         *,
         names: Sequence[str] | None = None,
+        x: Sequence[float] | None = None,
+        x_label: str = "",
+        x_scale: str = "linear",
+        y_label: str = "",
         curves: Mapping[str, Any] | None = None,
     ) -> None:
         """Decide a claim about ordered levels; parameters and errors as above.
@@ -321,11 +330,30 @@ class Trial:
         levels
             From each level's name, in the claim's order, to the values of all pairs.
             What is shown as decided is each pair's rank correlation with the level.
-        names, curves
+        x
+            The levels' numbers, for the report's curve over them; without them the
+            levels are evenly spaced. The decision knows their order only.
+        x_label, y_label
+            What the levels' numbers, and the values, are, with their unit.
+        x_scale
+            ``"linear"`` or ``"log"``.
+        names
             As for :meth:`decide`.
+        curves
+            Shown instead of the curve over the levels.
         """
         __tracebackhide__ = True
         rows = list(zip(*levels.values(), strict=True))
+        if curves is None:
+            curves = {
+                "names": list(levels),
+                **({} if x is None else {"x": list(x)}),
+                "x_label": x_label,
+                "x_scale": x_scale,
+                "unit": y_label,
+                "lines": {"": [list(row) for row in rows]},
+            }
+        check_curves(curves)
         order = range(len(levels))
         # Constant rows have no correlation; the rule takes them as ties.
         ranks = [

@@ -117,7 +117,11 @@ def test_scale_shrinks_with_depth(trial):
     pairs = trial.pairs()
     found = [relative_to_endpoints(pair, "scale-before", "none") for pair in pairs]
     layers = pairs[0].setting.layers
-    trial.decide_trend({name: [layer[name] for layer in found] for name in layers})
+    trial.decide_trend(
+        {name: [layer[name] for layer in found] for name in layers},
+        x_label="layer",
+        y_label="scale of the midpoint over the endpoints'",
+    )
 
 
 @MATCHING_RAISES_SCALE.test

@@ -52,7 +52,11 @@ def test_larger_lr_lower_barrier(trial):
                 trial.pairs(level(trial.setting, lr), PAIRS), trial.variant
             )
             for lr in LEARNING_RATES
-        }
+        },
+        x=LEARNING_RATES,
+        x_label="learning rate",
+        x_scale="log",
+        y_label="barrier at the midpoint, points",
     )
 
 

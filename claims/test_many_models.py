@@ -45,7 +45,9 @@ def test_average_degrades(trial):
         ]
         for count in COUNTS
     }
-    trial.decide_trend(levels)
+    trial.decide_trend(
+        levels, x=COUNTS, x_label="networks", y_label="test accuracy of the average"
+    )
 
 
 ITERATIVE_BARELY_HELPS = Claim(

@@ -245,12 +245,16 @@ WIDTH_HELPS_SLOWLY = Claim(
 
 @WIDTH_LOWERS_BARRIER.test
 def test_width_lowers_barrier(trial):
-    trial.decide_trend(barriers_by_width(trial))
+    trial.decide_trend(
+        barriers_by_width(trial), x_label="width", y_label="barrier, points"
+    )
 
 
 @WIDTH_LOWERS_BARRIER_ACTIVATIONS.test
 def test_width_lowers_barrier_activations(trial):
-    trial.decide_trend(barriers_by_width(trial))
+    trial.decide_trend(
+        barriers_by_width(trial), x_label="width", y_label="barrier, points"
+    )
 
 
 @WIDTH_HELPS_SLOWLY.test

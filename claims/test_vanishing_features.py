@@ -245,7 +245,11 @@ def test_linear_feature_falls(trial):
         relative_to_endpoints(pair, "input-dependent-size", trial.variant)
         for pair in trial.pairs()
     ]
-    trial.decide_trend({name: [one[name] for one in found] for name in found[0]})
+    trial.decide_trend(
+        {name: [one[name] for one in found] for name in found[0]},
+        x_label="layer",
+        y_label="input-dependent part of the midpoint over the endpoints'",
+    )
 
 
 RESIDUAL_HELPS = Claim(

@@ -62,7 +62,10 @@ def test_larger_wd_lower_barrier(trial):
                 trial.pairs(level(trial.setting, multiple), PAIRS), trial.variant
             )
             for multiple in WEIGHT_DECAYS
-        }
+        },
+        x=WEIGHT_DECAYS,
+        x_label="weight decay, multiples of the smallest",
+        y_label="barrier at the midpoint, points",
     )
 
 
@@ -142,7 +145,10 @@ def over_weight_decays(trial, size):
                 for network in trial.networks(level(trial.setting, multiple), count=8)
             ]
             for multiple in WEIGHT_DECAYS
-        }
+        },
+        x=WEIGHT_DECAYS,
+        x_label="weight decay, multiples of the smallest",
+        y_label="mean magnitude",
     )
 
 

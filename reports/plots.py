@@ -6,66 +6,27 @@ All lengths are pixels of a plot that is `WIDTH` wide.
 """
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise, zip_longest
 from statistics import mean, stdev
+from textwrap import wrap
 from typing import Any
 
+from reports.axes import Axis, axis, log_axis, named_axis
 from reports.results import Result, cited, number
 
 WIDTH = 360
+LAMBDA = "λ, from network A to the matched B"
 LEFT, RIGHT = 34, 348  # of the curves' frame; values per pair use INSET on both sides
 INSET = 14
 TOP, BOTTOM = 24, 196
 ROW = 36  # one column of the pairs, or one number of the paper
-COLOURS = 6
-
-
-@dataclass(frozen=True)
-class Axis:
-    """A linear scale with its ticks; calling it gives a value's place."""
-
-    low: float
-    high: float
-    start: float
-    stop: float
-    ticks: tuple[tuple[float, str], ...]
-
-    def __call__(self, value: float) -> float:
-        share = (value - self.low) / (self.high - self.low)
-        return round(self.start + share * (self.stop - self.start), 1)
-
-
-def axis(values: Iterable[float], start: float, stop: float, most: int = 5) -> Axis:
-    """Make an axis from `start` to `stop` for all values, with few round ticks.
-
-    Examples
-    --------
-    >>> made = axis([0, 100], 0, 200)
-    >>> [text for _, text in made.ticks], made(50)
-    (['0', '20', '40', '60', '80', '100'], 100.0)
-    """
-    values = list(values) or [0.0, 1.0]
-    low, high = min(values), max(values)
-    if high - low <= 1e-9 * max(abs(low), abs(high)):  # one value: make room around it
-        room = abs(low) / 10 or 1.0
-        low, high = low - room, high + room
-    unit = 10.0 ** math.floor(math.log10((high - low) / most))
-    step = next(unit * k for k in (1, 2, 5, 10) if (high - low) / (unit * k) <= most)
-    low, high = _whole(low / step, math.floor), _whole(high / step, math.ceil)
-    places = max(0, -math.floor(math.log10(step) + 1e-9))
-    count = round(high - low)
-    skip = math.ceil(count / most) if count > most else 1
-    ticks = tuple(
-        ((low + k) * step, number((low + k) * step, places))
-        for k in range(0, count + 1, skip)
-    )
-    return Axis(low * step, high * step, start, stop, ticks)
-
-
-def _whole(steps: float, toward: Any) -> int:
-    # Without the rounding 0.30000000000000004 / 0.1 would open one step too many.
-    return int(toward(round(steps, 6)))
+COLOURS = 6  # and as many dashes
+MANY = 4  # lines from which on the pairs' own would hide them
+DISCERNED = 20  # levels up to which each has a mark
+LETTER = 6.2  # mean width of a tick's letter
+SLANT = 50  # degrees, of names that are too long to stand side by side
+LONGEST = 14  # letters of a slanted name
 
 
 def interval(result: Result) -> dict[str, Any] | None:
@@ -82,13 +43,16 @@ def interval(result: Result) -> dict[str, Any] | None:
         margins = {result.margin, -result.margin} if both else {result.margin}
     inside = [v for v in (low, high, result.estimate, *margins) if v is not None]
     x = axis(inside, INSET, WIDTH - INSET)
+    labels = [(x(m), f"margin {number(m)}") for m in sorted(margins)]
+    if len(labels) == 2 and labels[1][0] - labels[0][0] < 60:  # no room for both
+        labels = [(labels[0][0], ""), (labels[1][0], f"margin ±{number(max(margins))}")]
     return {
         "x": x,
         "low": x.start if low is None else x(low),
         "high": x.stop if high is None else x(high),
         "open": (low is None, high is None),
         "estimate": x(result.estimate),
-        "margins": [(x(m), number(m)) for m in sorted(margins)],
+        "margins": labels,
         "zero": x(0) if x.low < 0 < x.high else None,
         "text": f"Estimate {result.measured}; "
         + (f"the claim's margin is {number(result.margin)}." if margins else ""),
@@ -96,80 +60,156 @@ def interval(result: Result) -> dict[str, Any] | None:
 
 
 def curves(result: Result) -> dict[str, Any] | None:
-    """Lay out each method's mean over pairs, a band of one deviation, every pair.
+    """Lay out each line's mean over pairs, a band of one deviation, every pair.
 
-    The deviation is the sample standard deviation over pairs at one lambda.
+    The deviation is the sample standard deviation over pairs at one place. What
+    curves hold is said in `results.check_curves`.
     """
-    if not result.curves or not result.curves.get("lines"):
+    if not result.curves or not (lines := result.curves.get("lines")):
         return None
-    lambdas = result.curves["lambda"]
-    lines = {
-        name: [pair for pair in pairs if pair]
-        for name, pairs in result.curves["lines"].items()
-    }
-    bands = {name: _moments(pairs) for name, pairs in lines.items()}
-    seen = [v for pairs in lines.values() for pair in pairs for v in pair]
-    ends = [m + sign * s for b in bands.values() for m, s in b if m is not None
-            for sign in (-1, 1)]  # fmt: skip
-    x = axis(lambdas, LEFT, RIGHT)
-    y = axis([v for v in seen + ends if v is not None], BOTTOM, TOP)
-    drawn = []
-    for index, (name, pairs) in enumerate(lines.items()):
-        held = [(a, m, s) for a, (m, s) in zip(lambdas, bands[name], strict=True)
-                if m is not None]  # fmt: skip
-        edge = [(a, m + s) for a, m, s in held] + [(a, m - s) for a, m, s in held][::-1]
+    places, x = _places_of(result.curves)
+    found = {name: _moments(places, pairs) for name, pairs in lines.items()}
+    if not any(found.values()):
+        return None
+    y = axis(
+        [
+            end
+            for held in found.values()
+            for _, values, m, s in held
+            for end in (m - s, m + s, *(v for v in values if v is not None))
+        ],
+        BOTTOM,
+        TOP,
+    )
+    drawn, told, count = [], [], 0
+    for index, (name, held) in enumerate(found.items()):
+        if not held:
+            continue
+        means = [m for _, _, m, _ in held]
+        edge = [(at, m + s) for at, _, m, s in held]
+        edge += [(at, m - s) for at, _, m, s in held][::-1]
+        pairs = [
+            path(x, y, [(at, v) for (at, *_), v in zip(held, pair, strict=True)])
+            for pair in zip(*(values for _, values, _, _ in held), strict=True)
+            if any(v is not None for v in pair)
+        ]
+        count = max(count, len(pairs))
         drawn.append(
             {
                 "name": name,
                 "colour": index % COLOURS,
+                # Past the last colour the same ones come with other dashes.
+                "dash": (index + index // COLOURS) % COLOURS,
                 "band": path(x, y, edge) + "Z" if len(held) > 1 else "",
-                "mean": path(x, y, [(a, m) for a, m, _ in held]),
-                "points": [(x(a), y(m), number(m)) for a, m, _ in held],
-                "pairs": [path(x, y, zip(lambdas, p, strict=True)) for p in pairs],
+                "mean": path(x, y, [(at, m) for at, _, m, _ in held]),
+                "points": [(x(at), y(m), number(m)) for at, _, m, _ in held],
+                "pairs": pairs if len(lines) <= MANY else [],
             }
         )
-    count = max(map(len, lines.values()))
+        told.append(
+            f"{name or 'the mean'} lies between {number(min(means))} and "
+            f"{number(max(means))}"
+        )
+    ticks, depth = _ticks(x)
+    named = bool(result.curves.get("names"))
     return {
         "x": x,
         "y": y,
+        "ticks": ticks,
+        "depth": depth,
+        "x_label": wrap(x_label(result.curves), int((RIGHT - LEFT) / LETTER)),
+        "marked": len(places) == 1 or (named and len(places) <= DISCERNED),
         "lines": drawn,
-        "unit": result.curves.get("unit", ""),
+        "unit": result.curves.get("unit")
+        or ("value at each level" if named else "value"),
         "text": f"Mean over {count} pairs with one standard deviation, and each pair: "
-        + "; ".join(
-            f"{name} lies between {number(min(means))} and {number(max(means))}"
-            for name, band in bands.items()
-            if (means := [m for m, _ in band if m is not None])
-        )
+        + "; ".join(told)
         + ".",
     }
 
 
-def _moments(pairs: Sequence[Sequence[Any]]) -> list[tuple[float | None, float]]:
-    """Mean and deviation over pairs at each lambda; None where no pair has a value."""
-    moments: list[tuple[float | None, float]] = []
-    for values in zip(*pairs, strict=True):
-        held = [v for v in values if v is not None]
-        moments.append(
-            (mean(held) if held else None, stdev(held) if len(held) > 1 else 0.0)
-        )
-    return moments
+def _moments(
+    places: Sequence[float], pairs: Sequence[Sequence[float | None]]
+) -> list[tuple[float, tuple[float | None, ...], float, float]]:
+    """Place, values of all pairs, their mean and deviation; not where all lack one."""
+    return [
+        (at, values, mean(known), stdev(known) if len(known) > 1 else 0.0)
+        for at, values in zip(places, zip_longest(*pairs), strict=False)
+        if (known := [v for v in values if v is not None])
+    ]
+
+
+def _places_of(curves: Mapping[str, Any]) -> tuple[Sequence[float], Axis]:
+    """Where the values of curves lie, and the axis."""
+    x = curves.get("x", curves.get("lambda"))
+    if x is None:
+        return range(len(curves["names"])), named_axis(curves["names"], LEFT, RIGHT)
+    make = log_axis if curves.get("x_scale") == "log" else axis
+    return x, make(x, LEFT, RIGHT)
+
+
+def x_label(curves: Mapping[str, Any]) -> str:
+    """What the places of curves are; older records knew lambda only."""
+    return curves.get("x_label", LAMBDA if "lambda" in curves else "")
+
+
+def heads(curves: Mapping[str, Any]) -> list[str]:
+    """Head each place of curves in a table: by its name, or else by its number."""
+    if names := curves.get("names"):
+        return list(names)
+    return [number(at) for at in curves.get("x", curves.get("lambda", []))]
+
+
+def _ticks(x: Axis) -> tuple[list[dict[str, Any]], float]:
+    """Lay out the ticks below an axis, and say how deep they reach.
+
+    Names that are too long to stand side by side are slanted and, where they would
+    still touch, some are left out.
+    """
+    room = min(
+        (x(b) - x(a) for (a, _), (b, _) in pairwise(x.ticks)),
+        default=RIGHT - LEFT,
+    )
+    longest = max(len(text) for _, text in x.ticks)
+    if (longest + 1) * LETTER <= room:
+        return [{"at": x(at), "text": text, "slant": 0} for at, text in x.ticks], 17.0
+    skip = math.ceil(12 / (room * math.sin(math.radians(SLANT))))
+    ticks = [
+        {
+            "at": x(at),
+            # A module's name differs at its end.
+            "text": text if len(text) <= LONGEST else "…" + text[1 - LONGEST :],
+            "full": text,
+            "slant": SLANT,
+        }
+        for at, text in x.ticks[::skip]
+    ]
+    letters = max(len(tick["text"]) for tick in ticks)
+    return ticks, 12 + letters * LETTER * math.sin(math.radians(SLANT))
 
 
 def path(x: Axis, y: Axis, points: Iterable[tuple[float, float | None]]) -> str:
     """Write the `d` of an SVG path; a missing value leaves a gap.
 
+    A value between two gaps is a dash, since a point has no length to draw.
+
     Examples
     --------
     >>> to = axis([0, 1], 0, 10)
-    >>> path(to, to, [(0, 0), (0.5, None), (1, 1)])
-    'M0.0 0.0M10.0 10.0'
+    >>> path(to, to, [(0, 0), (0.2, 0.2), (0.5, None), (1, 1)])
+    'M0.0 0.0L2.0 2.0M10.0 10.0m-1.5 0h3'
     """
-    parts, pen = [], "M"
+    runs: list[list[str]] = [[]]
     for across, up in points:
-        if up is not None:
-            parts.append(f"{pen}{x(across)} {y(up)}")
-        pen = "M" if up is None else "L"
-    return "".join(parts)
+        if up is None:
+            runs.append([])
+        else:
+            runs[-1].append(f"{x(across)} {y(up)}")
+    return "".join(
+        "M" + "L".join(run) + ("m-1.5 0h3" if len(run) == 1 else "")
+        for run in runs
+        if run
+    )
 
 
 def columns(result: Result) -> list[str]:
@@ -178,14 +218,34 @@ def columns(result: Result) -> list[str]:
     return [name for name in names if name != "pair"]
 
 
+def levels_of(result: Result) -> list[str]:
+    """Columns of the pairs that are drawn as a trend's curve already."""
+    names = (result.curves or {}).get("names") or []
+    return [
+        name for name in names if result.rule == "trend" and name in columns(result)
+    ]
+
+
 def values(result: Result) -> dict[str, Any] | None:
-    """Lay out one row per column of the pairs, then one per number of the paper."""
-    lines = list((result.curves or {}).get("lines", {}))
+    """Lay out one row per column of the pairs, then one per number of the paper.
+
+    The levels of a trend are drawn as a curve already. They are repeated only beside
+    the paper's numbers, which are of them; the rank correlations that were decided
+    have another unit and are then left out.
+    """
+    lines, levels = list((result.curves or {}).get("lines", {})), levels_of(result)
     paper = [entry for entry in result.paper if entry.get("value") is not None]
-    found = {name: held for name in columns(result) if (held := _held(result, name))}
+    found = {
+        name: held
+        for name in columns(result)
+        if (held := _held(result, name))
+        and (not levels or (name in levels) == bool(paper))
+    }
     if not found:
         return None
     inside = [value for held in found.values() for _, value in held]
+    if correlations := bool(levels) and not paper:
+        inside += [-1.0, 1.0]
     for entry in paper:
         spread = entry.get("spread") or 0.0
         inside += [entry["value"] - spread, entry["value"] + spread]
@@ -195,7 +255,7 @@ def values(result: Result) -> dict[str, Any] | None:
         middle = mean(value for _, value in held)
         rows.append(
             {
-                "label": name,
+                "label": "rank correlation" if correlations else name,
                 "value": number(middle, _places(x)),
                 "colour": lines.index(name) % COLOURS if name in lines else None,
                 "mean": x(middle),

@@ -132,6 +132,7 @@ class Result:
                 f"'verdict' is {values['verdict']!r}; give one of "
                 + ", ".join(map(repr, VERDICTS))
             )
+        check_curves(values["curves"])
         result = cls(**values)
         _ = result.when  # refuses what is no time
         return result
@@ -253,6 +254,71 @@ def counts(results: Iterable[Result]) -> dict[str, int]:
     if not found["undeclared"]:
         del found["undeclared"]
     return found
+
+
+def check_curves(curves: Mapping[str, Any] | None) -> None:
+    """Refuse curves that cannot be drawn.
+
+    Parameters
+    ----------
+    curves : mapping or None
+        ``lines``
+            From each line's name to one list of values per pair, or other independent
+            unit. A value is None where nothing was measured; a list may end early. The
+            only line of all may be called "".
+        ``x``
+            One number for each place of the values, in the unit of ``x_label``.
+        ``names``
+            A name for each place, in the order to be shown. Without ``x`` the places
+            are evenly spaced.
+        ``x_label``, ``unit``
+            What the places are, and what the values are with their unit.
+        ``x_scale``
+            ``"linear"``, the default, or ``"log"``.
+        ``lambda``
+            Stands for ``x`` in older records.
+
+    Raises
+    ------
+    ValueError
+        Says which of these is wrong and what to give.
+
+    Examples
+    --------
+    >>> lines = {"plain": [[9.5, 7.0, None]], "matched": [[9.0, 2.5, 0.5]]}
+    >>> check_curves({"x": [0.001, 0.01, 0.1], "x_scale": "log", "lines": lines})
+    >>> check_curves({"names": ["half", "whole", "double"], "lines": lines})
+    """
+    if not curves or not curves.get("lines"):
+        return
+    x, names = curves.get("x", curves.get("lambda")), curves.get("names")
+    if not (names if x is None else x):
+        raise ValueError(
+            "the curves have no places: give 'x', a number for each, or 'names'"
+        )
+    for at in [] if x is None else x:
+        if not isinstance(at, int | float) or not math.isfinite(at):
+            raise ValueError(f"the curves' 'x' holds {at!r}: give finite numbers")
+    if x is not None and names is not None and len(x) != len(names):
+        raise ValueError(
+            f"the curves' 'x' has length {len(x)} and 'names' {len(names)}: "
+            "give one number for each name"
+        )
+    if (scale := curves.get("x_scale", "linear")) not in ("linear", "log"):
+        raise ValueError(f"the curves' 'x_scale' is {scale!r}: give 'linear' or 'log'")
+    if scale == "log" and (x is None or min(x) <= 0):
+        held = "is missing" if x is None else f"holds {min(x)}"
+        raise ValueError(
+            f"a log scale needs numbers above zero, and the curves' 'x' {held}: "
+            "give such numbers, or 'linear' as 'x_scale'"
+        )
+    places = len(names if x is None else x)
+    for name, pairs in curves["lines"].items():
+        if (longest := max(map(len, pairs), default=0)) > places:
+            raise ValueError(
+                f"line {name!r} of the curves has {longest} values at {places} places: "
+                "give a place for each value, and None where none was measured"
+            )
 
 
 def newest(results: Iterable[Result]) -> list[Result]:

@@ -295,10 +295,15 @@ def repaired(
 def accuracy_curves(pairs: Sequence[Pair], *methods: str) -> dict[str, Any]:
     """Return the pairs' test accuracy along their lines, for the report."""
     lines = {m: [pair.curve(m).accuracy for pair in pairs] for m in methods}
-    return {"lambda": lmc.LAMBDAS, "unit": "test accuracy in percent", "lines": lines}
+    return _along_lines("test accuracy in percent", lines)
 
 
 def loss_curves(pairs: Sequence[Pair], *methods: str) -> dict[str, Any]:
     """Return the pairs' test loss along their lines, for the report."""
     lines = {m: [pair.curve(m).loss for pair in pairs] for m in methods}
-    return {"lambda": lmc.LAMBDAS, "unit": "test loss in nats", "lines": lines}
+    return _along_lines("test loss in nats", lines)
+
+
+def _along_lines(unit: str, lines: Mapping[str, Any]) -> dict[str, Any]:
+    label = "λ, from network A to the matched B"
+    return {"x": lmc.LAMBDAS, "x_label": label, "unit": unit, "lines": lines}

@@ -135,6 +135,63 @@ def test_trend_is_decided_on_rows_and_shown_as_rank_correlations():
         trial.decide_trend(rising, names=["a", "b", "c"])
 
 
+def trend_trial():
+    [parameter] = claim(rule=trend, unit="").parameters("digits", ("mlp",))[:1]
+    return Trial(parameter.values[0], None)
+
+
+FALLING = {"lr 0.01": [3.0, 6.0], "lr 0.03": [2.0, 5.0], "lr 0.1": [1.0, 4.0]}
+
+
+def test_trend_records_its_levels_as_a_curve():
+    """One line with one list per pair; places by name, and by number if given."""
+    trial = trend_trial()
+    trial.decide_trend(FALLING, names=["a", "b"])
+    assert trial.record["curves"] == {
+        "names": ["lr 0.01", "lr 0.03", "lr 0.1"],
+        "x_label": "",
+        "x_scale": "linear",
+        "unit": "",
+        "lines": {"": [[3.0, 2.0, 1.0], [6.0, 5.0, 4.0]]},
+    }
+    trial.decide_trend(
+        FALLING,
+        names=["a", "b"],
+        x=(0.01, 0.03, 0.1),
+        x_label="learning rate",
+        x_scale="log",
+        y_label="barrier in points",
+    )
+    curves = trial.record["curves"]
+    assert curves["x"] == [0.01, 0.03, 0.1] and curves["x_scale"] == "log"
+    assert (curves["x_label"], curves["unit"]) == ("learning rate", "barrier in points")
+    own = {"x": [0, 1], "lines": {"plain": [[1.0, 2.0]]}}
+    trial.decide_trend(FALLING, names=["a", "b"], curves=own)
+    assert trial.record["curves"] == own
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        ([0.01, 0.1], "'x' has length 2 and 'names' 3: give one number for each name"),
+        ([0.0, 0.1, 1.0], r"needs numbers above zero, and the curves' 'x' holds 0\.0"),
+    ],
+)
+def test_a_trend_over_bad_numbers_is_not_decided(x, message):
+    """No verdict stands in the record: the report shows the error."""
+    trial = trend_trial()
+    with pytest.raises(ValueError, match=message):
+        trial.decide_trend(FALLING, names=["a", "b"], x=x, x_scale="log")
+    assert "verdict" not in trial.record and trial.record["curves"] is None
+
+
+def test_curves_that_cannot_be_drawn_decide_nothing(trial):
+    """Found when they are recorded: the session's report would be lost with them."""
+    with pytest.raises(ValueError, match="give 'x', a number for each, or 'names'"):
+        trial.decide([0.0], curves={"lines": {"plain": [[1.0]]}})
+    assert "verdict" not in trial.record and trial.record["curves"] is None
+
+
 def test_too_few_networks_for_two_tuples_are_inconclusive():
     """Said with the number of seeds that it takes; no statistics of one tuple."""
 
