@@ -8,12 +8,15 @@ arrays what they do to the tensor; all others combine or reduce blocks.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
 
 from lmc.units import Ints, Units
+
+View = tuple[str, tuple[int | None, ...]]
+"""The name of a parameter, and for each axis of a view of it the parameter's axis."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,11 +51,16 @@ class Axes:
         The units over them.
     even
         Axes along which all values are equal, as they come by ``expand``.
+    view
+        The parameter or buffer that the tensor is, and which axis of it each axis is
+        (None where a size of 1 was added); None for a tensor that was computed, or
+        that has other uses as well.
     """
 
     sizes: tuple[int, ...]
     blocks: tuple[Block, ...] = ()
     even: frozenset[int] = frozenset()
+    view: "View | None" = None
 
     def over(self, dim: int) -> tuple[Block, ...]:
         """Return the blocks that reach over an axis."""
@@ -74,11 +82,15 @@ class Algebra:
         The units of the model.
     why
         The reason that is given for what is pinned.
+    tensors
+        Axes of the parameters and buffers by name; those that had no use yet are
+        replaced here by more precise ones.
     """
 
-    def __init__(self, units: Units, why: str):
+    def __init__(self, units: Units, why: str, tensors: dict[str, Axes] | None = None):
         self.units = units
         self.why = why
+        self.tensors = {} if tensors is None else tensors
 
     # What only moves data.
 
@@ -96,6 +108,34 @@ class Algebra:
             blocks.append(block)
         return _made(sizes, blocks)
 
+    def windows(self, axes: Axes, dim: int, index: Ints) -> Axes:
+        """Gather positions of an axis: ``index`` is ``(windows, positions in each)``.
+
+        The windows take the axis's place, the positions in them become the last axis.
+        """
+        last = len(axes.sizes)
+        blocks = []
+        for block in axes.blocks:
+            if dim in block.dims:
+                at = block.dims.index(dim)
+                shape = [
+                    *block.units.shape[:at],
+                    *index.shape,
+                    *block.units.shape[at + 1 :],
+                ]
+                taken = np.arange(index.size).reshape(
+                    -1, *[1] * (block.units.ndim - at - 1)
+                )
+                # A unit that is in many windows is told apart by its places in them.
+                places = block.places.take(index.ravel(), at) * index.size + taken
+                units, places = (
+                    np.moveaxis(array.reshape(shape), at + 1, -1)
+                    for array in (block.units.take(index.ravel(), at), places)
+                )
+                block = _tidy((*block.dims, last), units, places)
+            blocks.append(block)
+        return _made((*_replaced(axes.sizes, dim, len(index)), index.shape[1]), blocks)
+
     def permute(self, axes: Axes, order: Sequence[int]) -> Axes:
         """Reorder the axes: axis ``i`` of the result is axis ``order[i]``."""
         order = [dim % len(order) for dim in order]
@@ -111,7 +151,8 @@ class Algebra:
                 )
             )
         even = frozenset(order.index(dim) for dim in axes.even)
-        return Axes(tuple(axes.sizes[dim] for dim in order), tuple(blocks), even)
+        view = axes.view and (axes.view[0], tuple(axes.view[1][dim] for dim in order))
+        return Axes(tuple(axes.sizes[d] for d in order), tuple(blocks), even, view)
 
     def reshape(self, axes: Axes, sizes: Sequence[int]) -> Axes:
         """Regroup a row-major tensor's axes."""
@@ -125,7 +166,7 @@ class Algebra:
             if any(len(run[0]) > 1 for run in touched):
                 others = [o for o in free if not set(before).isdisjoint(o.dims)]
                 if block not in free or others != [block]:
-                    self._pin(block)  # two sets of units become one axis
+                    self._clash(block)  # two sets of units become one axis
                     continue
             after = [dim for run in touched for dim in run[1]]
             units, places = self._spread(block, before, axes.sizes)
@@ -138,7 +179,13 @@ class Algebra:
             for dim in after
             if sizes[dim] > 1
         }
-        return _made(tuple(sizes), blocks, even)
+        result = _made(tuple(sizes), blocks, even)
+        if axes.view is None or _wide(axes.sizes) != _wide(sizes):
+            return result
+        name, dims = axes.view
+        kept = iter([d for d, size in zip(dims, axes.sizes, strict=True) if size > 1])
+        dims = tuple(next(kept) if size > 1 else None for size in sizes)
+        return replace(result, view=(name, dims))
 
     def expand(self, axes: Axes, sizes: Sequence[int]) -> Axes:
         """Stretch axes of size 1, and add axes in front."""
@@ -182,12 +229,15 @@ class Algebra:
         operands: Sequence[tuple[Axes, Sequence[int]]],
         out: Sequence[int],
         sizes: Sequence[int],
+        product: bool = False,
     ) -> Axes:
         """Combine tensors as an einsum does; each axis has a number for a letter.
 
         Axes of one letter move together; an axis of size 1 is stretched, as is an
-        even one.  Letters that are missing from ``out`` are summed over.
+        even one.  Letters that are missing from ``out`` are summed over.  In a matrix
+        ``product`` a new parameter gets units of its own at each batch position.
         """
+        operands = self._refined(operands, out, product)
         for axes, _ in operands:
             self.see(axes)
         known = [_lettered(axes, letters) for axes, letters in operands]
@@ -232,15 +282,16 @@ class Algebra:
             return block
         if not dims:
             return None
-        front = [block.dims.index(dim) for dim in dims]
-        shape = [block.units.shape[at] for at in front]
-        rows, places = (
-            np.moveaxis(array, front, range(len(front))).reshape(prod(shape), -1)
-            for array in (block.units, block.places)
-        )
+        shape, rows, places = _rows(block, dims)
         self.units.see(block.units, block.places)
         if (rows == rows[:, :1]).all():
             return _tidy(dims, rows[:, 0].reshape(shape), places[:, 0].reshape(shape))
+        anchors = self.units.anchors(rows)
+        if anchors is not None:
+            if _tells_apart(anchors, places):  # the rows stay where they are
+                return None
+            if _tells_apart(anchors.T, places.T):  # or what is in them does
+                return self._level(block, dims)
         holders = self.units.blocks(rows, f"blocks that overlap: {self.why}")
         return _tidy(dims, holders.reshape(shape), _occurrence(holders).reshape(shape))
 
@@ -250,12 +301,21 @@ class Algebra:
             self.units.see(block.units, block.places)
 
     def pin(self, axes: Axes, dims: Sequence[int] | None = None) -> Axes:
-        """Pin the units over these axes (all by default); return the rest."""
+        """Tell the positions of these axes (all by default) apart; return the rest.
+
+        Units over them are pinned; those over others as well move alike along them.
+        """
         dims = range(len(axes.sizes)) if dims is None else dims
+        blocks = []
         for block in axes.blocks:
-            if not set(dims).isdisjoint(block.dims):
+            kept = [dim for dim in block.dims if dim not in dims]
+            if len(kept) == len(block.dims):
+                blocks.append(block)
+            elif kept and self._free(block):
+                blocks.append(self._level(block, kept))
+            else:
                 self._pin(block)
-        return axes.without(dims)
+        return _made(axes.sizes, blocks)
 
     def _free(self, block: Block) -> bool:
         """Whether any unit of a block is not pinned."""
@@ -265,6 +325,120 @@ class Algebra:
 
     def _pin(self, block: Block) -> None:
         self.units.pin(block.units, self.why)
+
+    def _clash(self, block: Block) -> None:
+        self.units.clash(block.units, self.why)
+
+    def _level(self, block: Block, dims: Sequence[int]) -> Block:
+        """Tie units that differ along the other axes only, whose positions stay."""
+        shape, rows, places = _rows(block, dims)
+        level = self.units.new(len(rows))
+        columns = np.broadcast_to(np.arange(rows.shape[1]), rows.shape)
+        self.units.tie(
+            rows, np.broadcast_to(level[:, None], rows.shape), (places, columns)
+        )
+        level = level.reshape(shape)
+        return Block(tuple(dims), level, np.zeros_like(level))
+
+    def _refined(
+        self,
+        operands: Sequence[tuple[Axes, Sequence[int]]],
+        out: Sequence[int],
+        product: bool,
+    ) -> list[tuple[Axes, Sequence[int]]]:
+        """Give parameters that had no use yet units as fine as their first use."""
+        refined = list(operands)
+        for i, (axes, letters) in enumerate(operands):
+            others = [*refined[:i], *refined[i + 1 :]]
+            if axes.view is not None and all(
+                self.units.untouched(block.units) for block in axes.blocks
+            ):
+                axes = self._refine(axes, letters, others, out, product)
+                refined[i] = (axes, letters)
+        return refined
+
+    def _refine(
+        self,
+        axes: Axes,
+        letters: Sequence[int],
+        others: Sequence[tuple[Axes, Sequence[int]]],
+        out: Sequence[int],
+        product: bool,
+    ) -> Axes:
+        """Joint blocks for a parameter with one new block over each of its axes.
+
+        Over letters that the other operands have too, its units are as theirs.  Over
+        the letters that the result has from it alone, they are its own at each
+        position of the batch letters, which all have.
+        """
+        known = [_lettered(*other) for other in others]
+        theirs = {letter for _, present in known for letter in present}
+        blocks = [block for mine, _ in known for block in mine]
+        size = {
+            letter: size
+            for letter, size in zip(letters, axes.sizes, strict=True)
+            if size > 1
+        }
+        common = size.keys() & theirs
+        batch = sorted(common & set(out))
+        own = sorted((size.keys() - theirs) & set(out))
+        assert axes.view is not None
+        name, dims = axes.view
+        joint: list[Block] = []
+        if product and own and len(own + batch) > 1 and name not in self.units.alike:
+            joint = self._batched(name, blocks, batch, own, size)
+        if any(len(common.intersection(block.dims)) > 1 for block in blocks):
+            for block in self._restricted(blocks, common):
+                if len(block.dims) > 1:
+                    distinct, inverse = np.unique(block.units, return_inverse=True)
+                    units = self.units.new(len(distinct))[inverse]
+                    units = units.reshape(block.units.shape)
+                    joint.append(Block(block.dims, units, block.places))
+        at = {letter: dim for dim, letter in enumerate(letters)}
+        new = [_turned(tuple(at[n] for n in b.dims), b.units, b.places) for b in joint]
+        covered = {dim for block in new for dim in block.dims}
+        kept = [block for block in axes.blocks if covered.isdisjoint(block.dims)]
+        for block in axes.blocks:
+            if block not in kept:
+                self.units.pin(block.units, "replaced by more precise units")
+        found = (*kept, *new)
+        home = {dim: axis for dim, axis in enumerate(dims) if axis is not None}
+        self.tensors[name] = Axes(
+            self.tensors[name].sizes,
+            tuple(
+                _turned(tuple(home[d] for d in b.dims), b.units, b.places)
+                for b in found
+            ),
+        )
+        return Axes(axes.sizes, found)
+
+    def _batched(
+        self,
+        name: str,
+        blocks: Sequence[Block],
+        batch: Sequence[int],
+        own: Sequence[int],
+        size: Mapping[int, int],
+    ) -> list[Block]:
+        """Units over own letters at each batch position, and those that hold them."""
+        shape = [size[letter] for letter in (*batch, *own)]
+        count = prod(shape[: len(batch)])
+        held = self._restricted(blocks, batch)
+        if len(held) > 1 or any(len(block.dims) < len(batch) for block in held):
+            return []  # no one unit holds what is at a batch position
+        units = self.units.new(prod(shape), fine=name)
+        made = [_turned((*batch, *own), units.reshape(shape), np.zeros(shape, int))]
+        if batch:
+            holders = self.units.blocks(units.reshape(count, -1), self.why)
+            base = self.units.new(count).reshape(shape[: len(batch)])
+            block = Block(tuple(batch), base, np.zeros_like(base))
+            self.units.tie(base, holders, (block.places, block.places))
+            if held:
+                self._tie([block], held, size)
+            else:
+                self._pin(block)
+            made.append(block)
+        return made
 
     def _restricted(
         self, blocks: Sequence[Block], kept: Collection[int]
@@ -294,7 +468,7 @@ class Algebra:
                 self.units.tie(one[0], other[0], (one[1], other[1]))
             else:  # one of them tells the positions apart, or they do not align
                 for block in (*left, *right):
-                    self._pin(block)
+                    self._clash(block)
 
     def _spread(
         self,
@@ -322,14 +496,46 @@ class Algebra:
         return units, np.zeros_like(units)
 
 
-def fresh(units: Units, sizes: Sequence[int], reason: str | None = None) -> Axes:
-    """Return axes with a new unit for each position, pinned if there is a reason."""
+def fresh(
+    units: Units,
+    sizes: Sequence[int],
+    reason: str | None = None,
+    parameter: str | None = None,
+) -> Axes:
+    """Return axes with a new unit for each position, pinned if there is a reason.
+
+    ``parameter`` is the one that the tensor is, if it has a single use.
+    """
     blocks = (
         Block((dim,), units.new(size, reason), np.zeros(size, np.int64))
         for dim, size in enumerate(sizes)
         if size > 1
     )
-    return Axes(tuple(sizes), tuple(blocks))
+    view = None if parameter is None else (parameter, tuple(range(len(sizes))))
+    return Axes(tuple(sizes), tuple(blocks), view=view)
+
+
+def _wide(sizes: Sequence[int]) -> list[int]:
+    """The sizes above 1."""
+    return [size for size in sizes if size > 1]
+
+
+def _rows(block: Block, dims: Sequence[int]) -> tuple[list[int], Ints, Ints]:
+    """The sizes of some of a block's axes, and a row for each position of them."""
+    front = [block.dims.index(dim) for dim in dims]
+    shape = [block.units.shape[at] for at in front]
+    rows, places = (
+        np.moveaxis(array, front, range(len(front))).reshape(prod(shape), -1)
+        for array in (block.units, block.places)
+    )
+    return shape, rows, places
+
+
+def _tells_apart(anchors: Ints, places: Ints) -> bool:
+    """Whether no two rows have an anchor with an equal place in common."""
+    keys = np.stack([anchors, places, np.arange(len(anchors))[:, None] + 0 * anchors])
+    of_row = np.unique(keys.reshape(3, -1), axis=1)
+    return len(np.unique(of_row[:2], axis=1).T) == len(of_row.T)
 
 
 def _lettered(axes: Axes, letters: Sequence[int]) -> tuple[list[Block], dict[int, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -218,7 +219,7 @@ def units(tensor: Tensor, site: Site) -> Tensor:
 
     Everything else is the unit's places, then the tensor's other axes.
     """
-    flat, axis = _flattened(tensor, site)
+    flat, axis = flattened(tensor, site.axes)
     rows, positions = flat.movedim(axis, 0), site.positions.flatten()
     if not torch.equal(positions, torch.arange(len(rows))):
         rows = rows.index_select(0, positions.to(tensor.device))
@@ -237,21 +238,46 @@ def permute_site(tensor: Tensor, site: Site, indices: Tensor) -> Tensor:
     indices
         ``(copies * size,)``: which unit comes in each unit's place.
     """
-    flat, axis = _flattened(tensor, site)
-    order = torch.arange(flat.shape[axis])
+    order = torch.arange(math.prod(tensor.shape[axis] for axis in site.axes))
     order[site.positions] = site.positions[indices.to(site.positions.device)]
-    return flat.index_select(axis, order.to(tensor.device)).reshape(tensor.shape)
+    return reordered(tensor, site.axes, order)
+
+
+def reordered(tensor: Tensor, axes: tuple[int, ...], order: Tensor) -> Tensor:
+    """Reorder the positions of some axes, which count as one, row-major.
+
+    On a single axis ``order`` may also select some of the positions.
+    """
+    flat, axis = flattened(tensor, axes)
+    return unflattened(flat.index_select(axis, order.to(tensor.device)), tensor, axes)
 
 
 def mask_site(tensor: Tensor, site: Site, units: Tensor) -> Tensor:
     """Put zeros where the given units of a group are: bool ``(copies * size,)``."""
-    flat, axis = _flattened(tensor, site)
+    flat, axis = flattened(tensor, site.axes)
     chosen = site.positions[units.to(site.positions.device)].flatten()
     masked = flat.index_fill(axis, chosen.to(tensor.device), 0)
-    return masked.reshape(tensor.shape)
+    return unflattened(masked, tensor, site.axes)
 
 
-def _flattened(tensor: Tensor, site: Site) -> tuple[Tensor, int]:
-    """Make the axes of a site one; return the tensor and that axis."""
-    first, last = site.axes[0], site.axes[-1]
-    return (tensor if first == last else tensor.flatten(first, last)), first
+def flattened(tensor: Tensor, axes: tuple[int, ...]) -> tuple[Tensor, int]:
+    """Make some axes one, row-major; return the tensor and that axis."""
+    if len(axes) == 1:
+        return tensor, axes[0]
+    together = _together(axes)
+    flat = tensor.movedim(axes, together).flatten(together[0], together[-1])
+    return flat, together[0]
+
+
+def _together(axes: tuple[int, ...]) -> tuple[int, ...]:
+    """Where axes are when the others have gone from between them."""
+    return tuple(range(axes[0], axes[0] + len(axes)))
+
+
+def unflattened(flat: Tensor, like: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """Undo :func:`flattened`."""
+    if len(axes) == 1:
+        return flat
+    together = _together(axes)
+    shape = like.movedim(axes, together).shape
+    return flat.reshape(shape).movedim(together, axes).contiguous()

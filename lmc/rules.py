@@ -7,6 +7,7 @@ rule pins every unit that it touches (:func:`apply_rule`), which is always sound
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch.fx import Node
 
 from lmc.axes import Algebra, Axes, Block
 from lmc.graph import argument, operation_name
-from lmc.units import Units
+from lmc.units import Ints, Units
 
 POINTWISE = frozenset(
     "relu relu6 leaky_relu elu selu celu gelu silu mish sigmoid tanh hardtanh "
@@ -84,6 +85,8 @@ class Shapes:
         self.tensors[self._sources[node.name]] = axes
 
     def __setitem__(self, node: Node, axes: Axes | list[Axes]) -> None:
+        if isinstance(axes, Axes) and len(node.users) != 1:
+            axes = replace(axes, view=None)  # what one use refines, others would miss
         self._axes[node.name] = axes
 
     def __getitem__(self, node: Node) -> Axes:
@@ -115,7 +118,7 @@ class Call:
     def __init__(self, node: Node, shapes: Shapes):
         self.node = node
         self.shapes = shapes
-        self.algebra = Algebra(shapes.units, where(node))
+        self.algebra = Algebra(shapes.units, where(node), shapes.tensors)
 
     def given(self, which: int | str, default: Any = None) -> Any:
         """Return an argument as the graph has it, by position or name."""
@@ -338,8 +341,27 @@ def _extremum(call: Call) -> Axes | list[Axes]:
 
 
 @rule(*POOLING)
-def _pooling(call: Call) -> Axes:
-    return _channelwise(call, 0, -POOLING[operation_name(call.node)])
+def _pooling(call: Call) -> Axes | list[Axes]:
+    name, value = operation_name(call.node), call.node.meta["val"]
+    algebra, features = call.algebra, call.axes(0)
+    rank = len(features.sizes)
+    pixels = range(rank - POOLING[name], rank)
+    alone = [block for block in features.blocks if set(block.dims) <= {*pixels}]
+    algebra.pin(Axes(features.sizes, tuple(alone)))
+    rest = tuple(block for block in features.blocks if block not in alone)
+    pooled = Axes(features.sizes, rest)
+    if any(pooled.over(dim) for dim in pixels) and not name.startswith("upsample"):
+        # Units at each pixel: those of one window become one.
+        for dim in pixels:
+            pooled = algebra.windows(pooled, dim, _windows(call, dim))
+        inside = range(rank, rank + len(pixels))
+        pooled = algebra.reduce(pooled, inside, keep=False)
+    else:
+        pooled = algebra.pin(pooled, pixels)
+    algebra.see(pooled)
+    if isinstance(value, Tensor):
+        return Axes(call.sizes, pooled.blocks)
+    return [Axes(shape, pooled.blocks) for shape in call.each]  # indices as well
 
 
 @rule("linear")
@@ -379,6 +401,7 @@ def _einsum(call: Call) -> Axes:
         [(axes, [*map(ord, term)]) for axes, term in zip(tensors, terms, strict=True)],
         [*map(ord, out)],
         call.sizes,
+        product=True,
     )
 
 
@@ -598,6 +621,37 @@ def _pad(call: Call) -> Axes:
     return Axes(call.sizes, call.algebra.pin(features, padded).blocks)
 
 
+@rule("unfold")
+def _unfold(call: Call) -> Axes:
+    features = call.axes(0)
+    dim, size, step = call.dim(1, features), call.given(2), call.given(3)
+    starts = step * np.arange(call.sizes[dim])
+    return call.algebra.windows(features, dim, starts[:, None] + np.arange(size))
+
+
+@rule("im2col")
+def _im2col(call: Call) -> Axes:
+    features = call.axes(0)
+    kernel, dilation, padding, stride = (
+        call.given(which) for which in ("kernel_size", "dilation", "padding", "stride")
+    )
+    if len(features.sizes) != 4:
+        raise Refused("no batch axis in")
+    features = call.algebra.pin(features, [2 + i for i in (0, 1) if padding[i]])
+    for dim in (2, 3):
+        i = dim - 2
+        padded = features.sizes[dim] + 2 * padding[i]
+        count = (padded - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1
+        index = stride[i] * np.arange(count)[:, None]
+        index = index + dilation[i] * np.arange(kernel[i]) - padding[i]
+        # What is read of the padding is on axes along which no units are left.
+        features = call.algebra.windows(
+            features, dim, index.clip(0, features.sizes[dim] - 1)
+        )
+    turned = call.algebra.permute(features, [0, 1, 4, 5, 2, 3])
+    return call.algebra.reshape(turned, call.sizes)
+
+
 @rule("channel_shuffle")
 def _channel_shuffle(call: Call) -> Axes:
     (batch, channels, *pixels), groups = call.axes(0).sizes, call.given(1)
@@ -622,11 +676,40 @@ def _pixel_shuffle(call: Call) -> Axes:
 # What several rules share.
 
 
+def _windows(call: Call, dim: int) -> Ints:
+    """The positions along an axis that each window of a pooling holds.
+
+    Windows that are cut short hold positions of their own again.
+    """
+    name = operation_name(call.node)
+    shape, value = call.axes(0).sizes, call.node.meta["val"]
+    made = call.sizes if isinstance(value, Tensor) else call.each[0]
+    axis, before, after = dim - len(shape) + POOLING[name], shape[dim], made[dim]
+
+    def setting(which: str, default: int) -> int:
+        given = call.given(which)
+        if given is None or given == []:
+            return default
+        return int(given[axis % len(given)] if isinstance(given, list) else given)
+
+    if name.startswith("adaptive"):
+        each = np.arange(after)
+        start, end = each * before // after, -(-(each + 1) * before // after)
+        width = int((end - start).max())
+        return np.minimum(start[:, None] + np.arange(width), end[:, None] - 1)
+    kernel = setting("kernel_size", 1)
+    start = setting("stride", kernel) * np.arange(after) - setting("padding", 0)
+    index = start[:, None] + setting("dilation", 1) * np.arange(kernel)
+    inside = (index >= 0) & (index < before)
+    first = index[np.arange(after), inside.argmax(1)]
+    return np.where(inside, index, first[:, None])
+
+
 def _channelwise(call: Call, which: int, first: int) -> Axes:
     """An argument whose axes from ``first`` on are pinned, with the result's sizes."""
     features = call.axes(which)
     rank = len(features.sizes)
-    kept = call.algebra.pin(features, range(first % rank, rank))
+    kept = call.algebra.pin(features, range(rank)[first:])
     result = Axes(call.sizes, kept.blocks)
     call.algebra.see(result)
     return result
@@ -659,7 +742,7 @@ def _product(call: Call, left: Axes, right: Axes, sizes: tuple[int, ...]) -> Axe
         own = len(axes.sizes) - len(ends)
         terms.append((axes, [*range(batch - own, batch), *ends]))
     ends = [rows] * (len(left.sizes) > 1) + [columns] * (len(right.sizes) > 1)
-    return call.algebra.combine(terms, [*range(batch), *ends], sizes)
+    return call.algebra.combine(terms, [*range(batch), *ends], sizes, product=True)
 
 
 def _convolved(

@@ -17,7 +17,7 @@ from lmc.axes import Algebra, fresh
 from lmc.graph import Graph, State, call, operation_name, trace, without_tensors
 from lmc.permutation import Permutation
 from lmc.rules import POINTWISE, Shapes, apply_rule, sizes
-from lmc.units import Family, Units
+from lmc.units import Family, TooFine, Units
 
 TOLERANCE = 1e-9
 """Relative float64 difference of outputs up to which a certificate holds."""
@@ -52,20 +52,21 @@ class Site:
 
 @dataclass(frozen=True, eq=False)
 class Activation:
-    """A place in the graph where the units of a group are on one axis of a tensor.
+    """A place in the graph where the units of a group are in a tensor.
 
     Attributes
     ----------
     node
         Name of the operation whose output it is.
-    axis
-        Axis of the output.
+    axes
+        The axis of the output that the units are on; several (which count as one,
+        row-major) where other units are at each pixel.
     positions
         Int64 ``(copies * size,)``: the position of each unit on the axis.
     """
 
     node: str
-    axis: int
+    axes: tuple[int, ...]
     positions: Tensor = field(repr=False)
 
 
@@ -350,11 +351,24 @@ def _telling_apart(
 
 def _propagate(graph: Graph, state: State) -> Shapes:
     """Apply every rule; return the axes of all values."""
-    shapes = Shapes(Units())
+    alike: frozenset[str] = frozenset()
+    while True:
+        try:
+            return _propagated(graph, state, Units(alike))
+        except TooFine as found:
+            alike |= found.parameters
+
+
+def _propagated(graph: Graph, state: State, units: Units) -> Shapes:
+    """Apply every rule once."""
+    shapes = Shapes(units)
     first = {name: aliases[0] for name, aliases in graph.aliases.items()}
     for name in state:
         if name == first[name]:  # a shared tensor is permuted as one
-            shapes.tensors[name] = fresh(shapes.units, state[name].shape)
+            alone = sum(graph.uses(alias) for alias in graph.aliases[name]) == 1
+            shapes.tensors[name] = fresh(
+                units, state[name].shape, parameter=name if alone else None
+            )
     used: set[str] = set()
     for node in graph.nodes:
         if node.op == "placeholder":
@@ -452,10 +466,14 @@ def _sites(
     columns: dict[tuple[int, tuple[int, ...]], list[Tensor]] = {}
     names = list(graph.aliases)
     order = {name: number for number, name in enumerate(names)}
-    for number, column in enumerate(family.members.T.tolist()):
+    taken: dict[str, set[tuple[int, ...]]] = {}
+    for unit in family.members[0].tolist():
+        if unit in homes:
+            taken.setdefault(homes[unit].name, set()).add(homes[unit].axes)
+    for column in family.members.T.tolist():
         home = homes.get(column[0])
-        if home is None or (number >= family.own and len(home.axes) > 1):
-            continue  # a block is in no tensor; it moves the rows of such a weight
+        if home is None or any(set(axes) < set(home.axes) for axes in taken[home.name]):
+            continue  # a block is in no tensor; rows move with all that is in them
         positions = torch.tensor([homes[unit].positions for unit in column])
         for alias in graph.aliases[home.name]:
             columns.setdefault((order[alias], home.axes), []).append(positions)
@@ -469,16 +487,16 @@ def _sites(
 
 @dataclass(frozen=True)
 class _Seen:
-    """Units (by leader) along one axis of an operation's output, and where."""
+    """Units (by leader) along axes of an operation's output, and where."""
 
     node: str
-    axis: int
+    axes: tuple[int, ...]
     pointwise: bool
     positions: Mapping[int, list[int]]
 
 
 def _seen(graph: Graph, shapes: Shapes) -> list[_Seen]:
-    """List where units are one axis of a nonlinearity's or a layer's output."""
+    """List where units are in a nonlinearity's or a layer's output."""
     layers = {layer.node for layer in graph.layers}
     seen = []
     for node in graph.nodes:
@@ -488,12 +506,11 @@ def _seen(graph: Graph, shapes: Shapes) -> list[_Seen]:
         if not pointwise and node.name not in layers:
             continue
         for block in shapes[node].blocks:
-            if len(block.dims) == 1:
-                positions: dict[int, list[int]] = {}
-                for position, unit in enumerate(block.units.tolist()):
-                    leader = shapes.units.leader(unit)
-                    positions.setdefault(leader, []).append(position)
-                seen.append(_Seen(node.name, block.dims[0], pointwise, positions))
+            positions: dict[int, list[int]] = {}
+            for position, unit in enumerate(block.units.ravel().tolist()):
+                leader = shapes.units.leader(unit)
+                positions.setdefault(leader, []).append(position)
+            seen.append(_Seen(node.name, block.dims, pointwise, positions))
     return seen
 
 
@@ -509,10 +526,11 @@ def _activations(
             continue
         positions = [place.positions[leader] for leader in leaders]
         many = {len(found) for found in positions}
-        if len(many) == 1 and (many == {1} or not place.pointwise):
+        each = many == {1} or not place.pointwise or len(place.axes) > 1
+        if len(many) == 1 and each:
             found = behind if place.pointwise else before
             found += [
-                Activation(place.node, place.axis, torch.tensor(column))
+                Activation(place.node, place.axes, torch.tensor(column))
                 for column in zip(*positions, strict=True)
             ]
     return tuple(behind or before)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lmc.models.locally_connected import LocallyConnected2d
 from lmc.models.norm import norm_layer
 from lmc.symmetry import Symmetry
 from lmc.symmetry import discover as discover_symmetry
@@ -106,6 +107,7 @@ class Grower:
         self._draw = draw
         self._norm = norm
         self._bias = bias
+        self.pixels = PIXELS
 
     def plain(self, channels: int) -> Grown:
         """A convolution, a norm, ReLU."""
@@ -174,6 +176,15 @@ class Grower:
         width = heads * self._draw(st.integers(1, 3))
         return [*self._convolution(channels, width, 1), Attending(width, heads)], width
 
+    def local(self, channels: int) -> Grown:
+        """Filters of its own at each pixel, without padding."""
+        width, sides = self._width(), (self.pixels, self.pixels)
+        kernel = self._draw(st.integers(1, min(3, self.pixels)))
+        # Each position has a group of its own: a stride keeps them few.
+        layer = LocallyConnected2d(channels, width, sides, kernel, 2, self._bias)
+        self.pixels = layer.output_size[0]
+        return [layer, nn.ReLU()], width
+
     def _width(self) -> int:
         return self._draw(st.integers(2, 6))
 
@@ -193,7 +204,7 @@ KINDS: dict[str, Callable[[Grower, int], Grown]] = {
     name: getattr(Grower, name)
     for name in (
         "plain identity projection dense inception grouped depthwise excitation "
-        "shuffle attention"
+        "shuffle attention local"
     ).split()
 }
 """The kinds of layers of the grammar, beside pooling."""
@@ -222,20 +233,20 @@ def networks(
     """
     bias = draw(st.booleans())
     grower = Grower(draw, draw(st.sampled_from(list(norms))), bias)
-    channels, pixels = CHANNELS, PIXELS
+    channels = CHANNELS
     layers: list[nn.Module] = []
     for _ in range(draw(st.integers(1, 4))):
         kind = draw(st.sampled_from([*kinds, "pool"]))
         if kind != "pool":
             grown, channels = KINDS[kind](grower, channels)
             layers += grown
-        elif pixels > 1:
+        elif grower.pixels > 1:
             layers.append(draw(st.sampled_from([nn.MaxPool2d, nn.AvgPool2d]))(2))
-            pixels //= 2
+            grower.pixels //= 2
     if draw(st.booleans()):
         layers.append(nn.AdaptiveAvgPool2d(1))
-        pixels = 1
-    features = channels * pixels**2
+        grower.pixels = 1
+    features = channels * grower.pixels**2
     layers.append(nn.Flatten())
     if draw(st.booleans()):
         hidden = draw(st.integers(2, 6))

@@ -45,10 +45,27 @@ class Family:
     parent: "Family | None"
 
 
-class Units:
-    """A growing set of units with what has been found out about them."""
+class TooFine(Exception):
+    """Parameters that were given units of their own at each batch position in vain."""
 
-    def __init__(self) -> None:
+    def __init__(self, parameters: frozenset[str]):
+        super().__init__(*sorted(parameters))
+        self.parameters = parameters
+
+
+class Units:
+    """A growing set of units with what has been found out about them.
+
+    Parameters
+    ----------
+    alike
+        Parameters whose units are the same at all batch positions: it was found
+        that they cannot be told apart there.
+    """
+
+    def __init__(self, alike: frozenset[str] = frozenset()) -> None:
+        self.alike = alike
+        self._fine: dict[int, str] = {}  # the parameter that a unit was made for
         self._leader: list[int] = []  # union-find over ties
         self._block: list[int] = []  # by leader: a unit that holds it
         self._reason: list[str | None] = []
@@ -58,9 +75,16 @@ class Units:
         self._touched: set[int] = set()
         self._tokens = 0
 
-    def new(self, count: int, reason: str | None = None) -> Ints:
-        """Add units, pinned if there is a reason; return their numbers."""
+    def new(
+        self, count: int, reason: str | None = None, fine: str | None = None
+    ) -> Ints:
+        """Add units, pinned if there is a reason; return their numbers.
+
+        ``fine`` is the parameter that they are the units of at each batch position.
+        """
         first = len(self._leader)
+        if fine is not None:
+            self._fine.update(dict.fromkeys(range(first, first + count), fine))
         self._leader.extend(range(first, first + count))
         self._block.extend([_NOWHERE] * count)
         self._reason.extend([reason] * count)
@@ -100,6 +124,25 @@ class Units:
             leader = self.leader(unit)
             self._reason[leader] = self._reason[leader] or reason
 
+    def clash(self, units: Ints, reason: str) -> None:
+        """Pin what cannot be expressed, unless coarser units may express it.
+
+        Raises
+        ------
+        TooFine
+            Some of the units are those of a parameter at each batch position.
+        """
+        if self._fine:
+            leaders = set(map(self.leader, units.ravel().tolist()))
+            fine = {
+                parameter
+                for unit, parameter in self._fine.items()
+                if self.leader(unit) in leaders
+            }
+            if fine:
+                raise TooFine(frozenset(fine))
+        self.pin(units, reason)
+
     def untouched(self, units: Ints) -> bool:
         """Whether nothing is known of these units yet."""
         return self._touched.isdisjoint(units.ravel().tolist())
@@ -121,9 +164,8 @@ class Units:
         for units in dict.fromkeys(content):
             found = {self.leader(b) for u in units if (b := self._block[u]) != _NOWHERE}
             if len(found) > 1 or found & held or not held.isdisjoint(units):
-                pinned = self.new(len(rows), reason)
-                self.pin(rows, reason)
-                return pinned
+                self.clash(rows, reason)
+                return self.new(len(rows), reason)
             holder = found.pop() if found else int(self.new(1)[0])
             holders[units] = holder
             held |= {holder, *units}
@@ -136,6 +178,25 @@ class Units:
     def reason(self, unit: int) -> str | None:
         """Return why a unit is pinned; None if it is not."""
         return self._reason[self.leader(unit)]
+
+    def anchors(self, units: Ints) -> Ints | None:
+        """Return what keeps each unit near its place; None if there is no such thing.
+
+        That is the unit itself if it is pinned, else the pinned unit that holds it.
+        """
+        distinct, inverse = np.unique(units, return_inverse=True)
+        found = []
+        for unit in distinct.tolist():
+            anchor, passed = unit, set()
+            while anchor != _NOWHERE and self.reason(anchor) is None:
+                if anchor in passed:
+                    return None
+                passed.add(anchor)
+                anchor = self._holder(self.leader(anchor))
+            if anchor == _NOWHERE:
+                return None
+            found.append(anchor)
+        return np.array(found, np.int64)[inverse].reshape(units.shape)
 
     def _token(self) -> int:
         self._tokens += 1

@@ -10,7 +10,7 @@ from torch import Tensor
 from lmc.graph import Around, State
 from lmc.matching.assignment import Assignment, Branch, branches
 from lmc.matching.result import Matching
-from lmc.permutation import Permutation
+from lmc.permutation import Permutation, flattened
 from lmc.symmetry import Activation, Symmetry
 
 
@@ -194,8 +194,9 @@ def _record(
             for key in wanted[node]:
                 positions = taps[key].positions.to(value.device)
                 # A copy: the model may go on to change the value in place.
-                units = value.index_select(taps[key].axis, positions)
-                flat = units.movedim(taps[key].axis, -1).reshape(-1, len(positions))
+                whole, axis = flattened(value, taps[key].axes)
+                units = whole.index_select(axis, positions)
+                flat = units.movedim(axis, -1).reshape(-1, len(positions))
                 recorded[key] = flat.to(dtype)
             return value
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from lmc.graph import State
 from lmc.interpolation import average
 from lmc.matching.result import Matching
-from lmc.permutation import Permutation, units
+from lmc.permutation import Permutation, flattened, unflattened, units
 from lmc.symmetry import Site, Symmetry
 
 Match = Callable[[State, State], Matching]
@@ -329,12 +329,12 @@ class _Joint:
         self, tensor: Tensor, sites: Sequence[tuple[str, Site]], own: dict[str, Tensor]
     ) -> Tensor:
         for group, site in sites:
-            (axis,) = site.axes
-            rows = tensor.movedim(axis, 0)
+            flat, axis = flattened(tensor, site.axes)
+            rows = flat.movedim(axis, 0)
             taken = rows[site.positions.to(rows.device)]
             mixed = torch.tensordot(own[group].to(rows.device), taken, dims=1)
             rows = rows.index_put((site.positions.to(rows.device),), mixed)
-            tensor = rows.movedim(0, axis)
+            tensor = unflattened(rows.movedim(0, axis), tensor, site.axes)
         return tensor
 
 

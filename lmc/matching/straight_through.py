@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -28,15 +28,16 @@ def straight_through(
     epochs: int = 10,
     lam: float = 0.5,
     max_sweeps: int = 100,
+    start: Literal["a", "b"] = "a",
 ) -> Matching:
     """Match B to A so that the loss between them is low, by gradient descent.
 
-    An auxiliary network, which starts as a copy of A, is projected on the permuted
-    copies of B: by weight matching, from the last projection on.  The loss of the
-    network between A and the projection is differentiated by the latter, and the
-    gradient is applied to the auxiliary network as if there had been no projection
-    (Adam).  Of the projections at the start and after each epoch that with the
-    lowest mean loss is returned.
+    An auxiliary network, which starts as a copy of A (or of B), is projected on the
+    permuted copies of B: by weight matching, from the last projection on.  The loss
+    of the network between A and the projection is differentiated by the latter, and
+    the gradient is applied to the auxiliary network as if there had been no
+    projection (Adam).  Of the projections at the start and after each epoch that with
+    the lowest mean loss is returned.
 
     BatchNorm runs with interpolated running statistics, as the model in evaluation
     mode does.
@@ -62,6 +63,11 @@ def straight_through(
         Where between A (0) and B (1) the loss is taken.
     max_sweeps
         Upper bound on the sweeps of one projection.
+    start
+        Which network the auxiliary one is a copy of at first.  With ``"a"``, as in
+        algorithm 3, the first projection is what weight matching finds, and the
+        descent goes on from there.  With ``"b"`` it is the identity, so that all that
+        is found comes from the loss.
 
     Returns
     -------
@@ -73,7 +79,7 @@ def straight_through(
     ------
     ValueError
         A state dict does not fit the model or is not finite, there are no batches,
-        or the loss is not finite.
+        the loss is not finite, or there is no such start.
 
     References
     ----------
@@ -81,17 +87,20 @@ def straight_through(
     settings as in arXiv 2402.04051.
     """
     began = time.perf_counter()
+    if start not in ("a", "b"):
+        raise ValueError(f"unknown start {start!r}: choose 'a' or 'b'")
+    first = a if start == "a" else b
     trained = [n for n in symmetry.graph.parameters if a[n].is_floating_point()]
     # A tensor with two names is one variable.
     trained = [n for n in trained if symmetry.graph.aliases[n][0] == n]
-    auxiliary = {name: a[name].detach().clone() for name in trained}
+    auxiliary = {name: first[name].detach().clone() for name in trained}
     optimizer = torch.optim.Adam(auxiliary.values(), lr=lr)
     here = Permutation.identity(symmetry)
     solves = 0
 
     def project() -> Permutation:
         nonlocal solves
-        current = dict(a)
+        current = dict(first)
         for name, value in auxiliary.items():
             current |= dict.fromkeys(symmetry.graph.aliases[name], value)
         found = weight_matching(

@@ -11,7 +11,13 @@ from torch import Tensor
 from lmc.graph import State
 from lmc.matching.assignment import Assignment, Branch, branches
 from lmc.matching.result import Matching
-from lmc.permutation import Permutation, inside_blocks, permute_site, units
+from lmc.permutation import (
+    Permutation,
+    inside_blocks,
+    permute_site,
+    reordered,
+    units,
+)
 from lmc.symmetry import Group, Site, Symmetry
 
 _SLACK = {torch.float64: 1e-12, torch.float32: 1e-6}
@@ -183,10 +189,14 @@ class _Pair:
         own = {group.name for group in branch.groups()}
         waiting = set(waiting) - own
         touched = self.touched(branch) - self.coupled(branch)
+        # Not coupled: the branch acts on the same axes at all its sites in a tensor.
+        axes = {s.name: s.axes for name in own for s in self.sites[name]}
         known = {
             name
             for name in touched
-            if waiting.isdisjoint(group for group, _ in self.acting[name])
+            if waiting.isdisjoint(
+                group for group, s in self.acting[name] if s.axes != axes[name]
+            )
         }
         all_of_it = sum(self.energy[name] for name in touched) or 1.0
         return known, sum(self.energy[name] for name in known) / all_of_it
@@ -236,9 +246,7 @@ class _Descent:
         self._counted: dict[tuple[str, int], Orders] = {}
         self._orders: dict[str, Orders] = {
             name: {
-                site.axes: torch.arange(
-                    tensor.flatten(site.axes[0], site.axes[-1]).shape[site.axes[0]]
-                )
+                site.axes: torch.arange(math.prod(tensor.shape[x] for x in site.axes))
                 for _, site in pair.acting[name]
             }
             for name, tensor in pair.a.items()
@@ -350,8 +358,8 @@ class _Descent:
         moved = {axes: at for axes, at in moved.items() if len(at)}
         if not moved:
             return None
-        if len(moved) == 1:  # only the units that moved count
-            ((axes, at),) = moved.items()
+        if len(moved) == 1 and all(len(axes) == 1 for axes in (*moved, site.axes)):
+            ((axes, at),) = moved.items()  # only the units that moved count
             a = _reordered(a, {axes: at})
             now, before = (
                 {**orders, axes: orders[axes][at]} for orders in (now, before)
@@ -454,8 +462,7 @@ def _own_sites(symmetry: Symmetry, group: Group) -> list[Site]:
 def _reordered(tensor: Tensor, orders: Orders) -> Tensor:
     """Select positions along some of a tensor's axes."""
     for axes, order in orders.items():
-        (axis,) = axes  # grouped weights, with two axes in one, are coupled
-        tensor = tensor.index_select(axis, order.to(tensor.device))
+        tensor = reordered(tensor, axes, order)
     return tensor
 
 

@@ -4,6 +4,7 @@ from itertools import permutations
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 import lmc
@@ -82,6 +83,80 @@ def test_gradient_reaches_the_projection():
     assert len(set(moving.history)) > 1
 
 
+def test_start_from_b():
+    """The first projection is the identity, and descent gets away from it."""
+    gains = []
+    for seed in range(4):
+        a, b, batches = problem(seed)
+        found = straight_through(
+            SYMMETRY,
+            a,
+            b,
+            batches,
+            generator=generator(),
+            lr=0.05,
+            epochs=20,
+            start="b",
+        )
+        bare = midpoint_loss(a, b, batches)
+        loss = midpoint_loss(a, found.permutation.apply(b), batches)
+        assert -found.history[0] == pytest.approx(bare, rel=1e-12)
+        assert -found.objective == pytest.approx(loss, rel=1e-12)
+        gains.append(bare - loss)
+    assert min(gains) >= 0 and max(gains) > 0
+
+
+def test_start_from_b_needs_the_loss():
+    """Without any learning rate B stays as it is, near as a permuted copy may be."""
+    a, _, batches = problem(0)
+    shuffled = Permutation(SYMMETRY, {"1": torch.tensor([2, 3, 1, 0])}).apply(a)
+    for start, order in (("a", [3, 2, 0, 1]), ("b", [0, 1, 2, 3])):
+        found = straight_through(
+            SYMMETRY,
+            a,
+            shuffled,
+            batches,
+            generator=generator(),
+            lr=0.0,
+            epochs=1,
+            start=start,
+        )
+        assert found.permutation.indices["1"].tolist() == order
+
+
+def test_buffers_of_b_come_with_its_start():
+    """A mask over hidden units enters the projections, with the values of B."""
+    model = precise(Masked())
+    symmetry = lmc.discover(model, normal(2, 3))
+    a, b = ({n: v.clone() for n, v in model.state_dict().items()} for _ in range(2))
+    b["mask"] = 100 * b["mask"].flip(0)
+    found = straight_through(
+        symmetry,
+        a,
+        b,
+        [(normal(8, 3), torch.zeros(8, dtype=torch.int64))],
+        generator=generator(),
+        lr=0.0,
+        epochs=1,
+        start="b",
+    )
+    [order] = found.permutation.indices.values()
+    assert order.tolist() == [0, 1, 2, 3]
+
+
+class Masked(nn.Module):
+    """Four hidden units, each with a fixed factor."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(3, 4), nn.Linear(4, 2)
+        self.register_buffer("mask", torch.ones(4))
+
+    def forward(self, x):
+        """Map ``(N, 3)`` to ``(N, 2)``."""
+        return self.last(torch.relu(self.first(x)) * self.mask)
+
+
 def test_networks_are_left_alone():
     """Neither endpoint is changed by the descent."""
     a, b, batches = problem(0)
@@ -91,11 +166,13 @@ def test_networks_are_left_alone():
         assert all(torch.equal(state[name], old[name]) for name in old)
 
 
-def test_no_batches_and_diverged_networks_are_refused():
+def test_bad_arguments_are_refused():
     """The messages say what is wrong."""
     a, b, batches = problem(0)
     with pytest.raises(ValueError, match="no batches: give a list"):
         straight_through(SYMMETRY, a, b, [], generator=generator())
+    with pytest.raises(ValueError, match="unknown start 'c': choose 'a' or 'b'"):
+        straight_through(SYMMETRY, a, b, batches, generator=generator(), start="c")
     with pytest.raises(ValueError, match="the loss is not finite"):
         straight_through(
             SYMMETRY,

@@ -61,7 +61,7 @@ def activations(symmetry: Symmetry, group: str) -> list[tuple[str, int]]:
     found = symmetry.groups[group].activations
     units = list(range(symmetry.groups[group].size))
     assert all(place.positions.tolist() == units for place in found)
-    return [(place.node, place.axis) for place in found]
+    return [(place.node, *place.axes) for place in found]
 
 
 def norm(name: str, buffers: bool = True) -> str:
@@ -394,10 +394,10 @@ def test_unknown_operation_pins_and_is_named(model, operation, line):
 
 def test_unknown_operation_of_a_module_is_named_by_the_module():
     """Where only torch's own source is on the stack, the module's path says more."""
-    model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Unfold(8), nn.Flatten())
+    model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.PixelUnshuffle(2), nn.Flatten())
     symmetry = discover(randomized(model), IMAGES)
     assert symmetry.refused == (
-        "no rule for aten.im2col.default (node im2col, module 1)",
+        "no rule for aten.pixel_unshuffle.default (node pixel_unshuffle, module 1)",
     )
 
 
