@@ -18,7 +18,7 @@ import lmc
 from claims.bench.networks import BATCH, Network, Setting, as_values
 from claims.bench.pairs import Middle, Pair, Repair, repaired
 from claims.bench.pruned import Pruned
-from fixtures import datasets
+from fixtures import training
 from fixtures.training import initialize, single_thread, stream
 from lmc import features
 from lmc.graph import State
@@ -316,7 +316,7 @@ def recovery(pair: Pair, start: str) -> Recovery:
 
     def retrained(state: State) -> dict[str, Tensor]:
         device = setting.bench.device
-        images, labels = datasets.load(setting.recipe.dataset).tensors("train", device)
+        images, labels = training.dataset_of(setting.recipe).tensors("train", device)
 
         def batches(epoch: int) -> list[tuple[Tensor, Tensor]]:
             seed = stream(f"retraining {epoch}", pair.a.seed)

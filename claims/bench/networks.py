@@ -135,7 +135,7 @@ class Setting:
 
     def batches(self, split: datasets.Split) -> list[tuple[Tensor, Tensor]]:
         """Return images and labels of a split, the same batches every time."""
-        data = datasets.load(self.recipe.dataset)
+        data = training.dataset_of(self.recipe)
         return data.batches(split, BATCH, self.bench.device)
 
     def match(self, method: str, a: State, b: State, seed: int) -> lmc.Matching:
@@ -249,10 +249,12 @@ def code_digest() -> str:
     """Return the sha256 of all code that measurements depend on.
 
     Part of the key of everything that is measured: a change of ``lmc`` may change a
-    value, and must not be hidden by what older code has measured.
+    value, and must not be hidden by what older code has measured.  What only people
+    and tests run is left out.
     """
     library = Path(lmc.__file__).parent.rglob("*.py")
-    files = [file for file in library if not {"tests", "command"} & {*file.parts}]
+    apart = {"tests", "command", "survey.py", "benchmarks.py", "testing.py"}
+    files = [file for file in library if not apart & {*file.parts}]
     own = sorted(Path(__file__).parent.glob("*.py"))
     digest = hashlib.sha256()
     data = [Path(module.__file__) for module in (datasets, training)]
