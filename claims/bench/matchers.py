@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -33,6 +34,27 @@ def _activations(
     return lmc.activation_matching(setting.symmetry, a, b, batches, **options)
 
 
+STEPS = 500
+"""Of Adam in a straight-through search, rounded up to whole epochs."""
+
+
+def _straight_through(
+    setting: "Setting", a: State, b: State, seed: int, **options: Any
+) -> lmc.Matching:
+    generator = torch.Generator().manual_seed(seed)
+    batches = setting.batches("train")
+    return lmc.straight_through(
+        setting.symmetry,
+        a,
+        b,
+        batches,
+        generator=generator,
+        lr=1e-3,
+        epochs=ceil(STEPS / len(batches)),
+        **options,
+    )
+
+
 MATCHERS: dict[str, Matcher] = {
     "weights": _weights,
     # The best of ten descents in orders of their own.
@@ -43,5 +65,9 @@ MATCHERS: dict[str, Matcher] = {
     # Moments in float32 instead of float64; of all samples instead of batches.
     "activations-float32": partial(_activations, dtype=torch.float32),
     "activations-samples": partial(_activations, average="samples"),
+    # Git Re-Basin's algorithm 3 begins at what weight matching finds ...
+    "ste": _straight_through,
+    # ... and here at B as it is, so that all it finds comes from the loss.
+    "ste-from-b": partial(_straight_through, start="b"),
 }
 """Name to matcher."""

@@ -14,6 +14,7 @@ from claims.bench.recipes import (
     midpoints,
     parameter_size,
 )
+from fixtures.training import initialize
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +33,8 @@ def mlp(cache):
 def untrained(name, seeds=2):
     """Networks of a setting as they were initialized."""
     setting = Bench("digits", seeds, "cpu").setting(name)
-    torch.manual_seed(0)
     for seed in range(seeds):
-        setting._states[seed] = setting.recipe.build_model().state_dict()
+        setting._states[seed] = initialize(setting.recipe, seed).state_dict()
     return [Network(setting, seed) for seed in range(seeds)]
 
 

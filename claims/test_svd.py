@@ -1,0 +1,742 @@
+"""Why weight matching connects: singular vectors (arXiv 2402.04051).
+
+Only the paper's abstract, introduction and reviews could be read; its figures that are
+marked (2nd) come from a secondary review.  Its settings are an MLP with three hidden
+layers, VGG11 and ResNet20; here ``deep-mlp``, ``plain-vgg`` and ``plain-resnet``.  The
+last two keep a barrier at this size: of them is claimed what the paper says of singular
+values and vectors, not that they are connected.
+
+R is the alignment of the singular vectors of A and the permuted B; it counts triples
+with values above gamma (0 or 0.3) times their layer's largest.
+"""
+
+from functools import partial
+
+import numpy as np
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import lmc
+from claims.bench import accuracy_curves
+from claims.bench.expansion import predicted_loss
+from claims.bench.recipes import differences, endpoints
+from claims.bench.singular import (
+    aligned,
+    alignment_curves,
+    correlations,
+    large_directions,
+    relative_distance,
+    spectral_difference,
+    third_barriers,
+)
+from claims.bench.top_tail import top_against_tail
+from claims.claim import Claim, PaperValue
+from claims.decisions import equivalence, exact, noninferiority, superiority, trend
+from fixtures.scales import MLP_DECAYS, MLP_WIDTHS, WEIGHT_DECAYS
+from lmc.features import alignment, singular_alignment, singular_values
+from lmc.graph import trace
+from lmc.models import MLP
+from lmc.testing import KINDS, another, discover, networks
+
+PAPER = "arXiv:2402.04051"
+"""Sections are not known but where they are given."""
+
+TRIO = ("deep-mlp", "plain-vgg", "plain-resnet")
+"""The paper's three architectures."""
+
+SEARCHES = ("ste", "ste-from-b")
+"""The straight-through search from weight matching's permutation, and from none."""
+
+FEW = 4
+"""Pairs or tuples where a search takes a minute, or a claim sweeps levels."""
+
+
+def level(width=256, decay=0.0):
+    """Return the name of ``deep-mlp`` of a width, with a weight decay."""
+    suffix = f"-{width}" if width != 256 else f"-wd{decay:g}" if decay else ""
+    return f"deep-mlp{suffix}"
+
+
+WIDTHS = {
+    "deep-mlp": {f"width {width}": level(width) for width in MLP_WIDTHS},
+    **{
+        net: {"half": f"{net}-half", "whole": net, "double": f"{net}-double"}
+        for net in ("plain-vgg", "plain-resnet")
+    },
+}
+"""From narrow to wide, for each setting."""
+
+DECAYS = {
+    "deep-mlp": {f"decay {decay:g}": level(decay=decay) for decay in MLP_DECAYS},
+    "plain-vgg": {f"wd {number}": f"plain-vgg-wd{number}" for number in WEIGHT_DECAYS},
+}
+"""From small to large weight decay, for each setting."""
+
+MLP_LEVELS = tuple(
+    dict.fromkeys([*WIDTHS["deep-mlp"].values(), *DECAYS["deep-mlp"].values()])
+)
+"""The six MLPs over which alignment and barrier are compared."""
+
+
+# That there is something to explain, and what does not explain it
+
+BARRIER_VANISHES = Claim(
+    id="svd/barrier-vanishes",
+    sentence="After weight matching the midpoint of MLPs with three hidden layers is "
+    "at most 5 points of accuracy below the endpoints.",
+    source=f"{PAPER}, the premise",
+    quantity="midpoint minus endpoints' mean, test accuracy",
+    rule=partial(noninferiority, margin=5.0),
+    settings=("deep-mlp", "deep-mlp-512"),
+)
+
+
+@BARRIER_VANISHES.test
+def test_barrier_vanishes(trial):
+    short_of_endpoints(trial, trial.pairs(), "weights")
+
+
+DISTANCE_IS_NOT_THE_REASON = Claim(
+    id="svd/distance-is-not-the-reason",
+    sentence="Weight matching lowers the L2 distance between MLPs by less than 20%, "
+    "though their barrier vanishes.",
+    source=f"{PAPER}, abstract and introduction",
+    quantity="20 minus the share of the distance that matching removes, in percent",
+    rule=partial(superiority, margin=0.0),
+    settings=("deep-mlp", "deep-mlp-512", "mlp"),
+    unit="%",
+    paper=(
+        PaperValue("at most 20% removed: 20 - 20", 0.0),
+        PaperValue("at least 6% removed (2nd): 20 - 6", 14.0),
+    ),
+)
+
+
+@DISTANCE_IS_NOT_THE_REASON.test
+def test_distance_is_not_the_reason(trial):
+    pairs = trial.pairs()
+    original = [pair.distance("none") for pair in pairs]
+    matched = [pair.distance("weights") for pair in pairs]
+    removed = [100 * (1 - m / o) for o, m in zip(original, matched, strict=True)]
+    trial.decide(
+        [20 - share for share in removed],
+        original=original,
+        matched=matched,
+        barrier=[pair.barrier("weights") for pair in pairs],
+    )
+
+
+TAYLOR_FAILS = Claim(
+    id="svd/taylor-fails",
+    sentence="A second-order expansion of the training loss around the endpoints "
+    "misses the loss of the matched midpoint by more than half of it.",
+    source=f"{PAPER}, introduction",
+    quantity="|predicted - true| / true, of the midpoint's training loss, by the mean "
+    "of the expansions at A and at the matched B",
+    rule=partial(superiority, margin=0.5),
+    settings=("deep-mlp", "mlp", "plain-vgg"),
+    unit="",
+)
+
+
+@TAYLOR_FAILS.test
+def test_taylor_fails(trial):
+    pairs = trial.pairs()
+    predicted = [predicted_loss(pair, "weights") for pair in pairs]
+    true = [pair.midpoint("weights", split="train").loss for pair in pairs]
+    missed = [abs(p - t) / t for p, t in zip(predicted, true, strict=True)]
+    trial.decide(missed, predicted=predicted, true=true)
+
+
+# What holds exactly
+
+ROUNDING = 1e-9
+"""Relative float64 error that sums in another order may cause."""
+
+seeds = st.integers(0, 2**32 - 1)
+
+# Exporting a model takes a tenth of a second: no deadline on an example.
+examples = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+# Behind a grouped convolution's filters lie different inputs, each with a permutation
+# of its own: its matrix is not permuted as a whole, which the theorems are about.
+UNGROUPED = tuple(kind for kind in KINDS if kind != "grouped")
+
+
+def shuffled(symmetry, state, seed):
+    """Return a random permuted copy of a network."""
+    generator = torch.Generator().manual_seed(seed)
+    return lmc.Permutation.random(symmetry, generator).apply(state)
+
+
+INVARIANT = {
+    "kind": "invariant",
+    "rule": partial(exact, tolerance=ROUNDING),
+    "settings": ("random",),
+    "unit": "",
+}
+
+OBJECTIVE_IDENTITY = Claim(
+    **INVARIANT,
+    id="svd/objective-identity",
+    sentence="The squared distance of two permuted weight matrices is the sum of their "
+    "squared norms minus twice the sum of products of singular values, each times the "
+    "alignment of its singular vectors.",
+    source=f"{PAPER}, theorem",
+    quantity="difference of both sides over the sum of the squared norms, float64",
+)
+
+
+@OBJECTIVE_IDENTITY.test
+def test_objective_identity(trial):
+    deviations = []
+
+    @examples
+    @given(st.integers(1, 12), st.integers(1, 12), st.booleans(), seeds)
+    def check(rows, columns, equal, seed):
+        random = np.random.default_rng(seed)
+        a, b = random.standard_normal((2, rows, columns))
+        b = a if equal else b  # with one spectrum, and with two
+        p, q = (np.eye(n)[random.permutation(n)] for n in (rows, columns))
+        (u, s, v), (w, t, x) = (np.linalg.svd(m, full_matrices=False) for m in (a, b))
+        left = ((a - p @ b @ q.T) ** 2).sum()
+        cross = sum(
+            s[i] * t[j] * (u[:, i] @ p @ w[:, j]) * (v[i] @ q @ x[j])
+            for i in range(len(s))
+            for j in range(len(t))
+        )
+        norms = (a**2).sum() + (b**2).sum()
+        deviations.append(float(abs(left - (norms - 2 * cross)) / norms))
+        # The library's products of the permuted matrices are those of the theorem.
+        found = matrices_compared(a, p @ b @ q.T)
+        values = torch.outer(found.values_a, found.values_b)
+        ours = float((values * found.products).sum())
+        deviations.append(abs(ours - cross) / norms)
+        assert max(deviations[-2:]) <= ROUNDING
+
+    trial.examine(check, deviations)
+
+
+def matrices_compared(a, b):
+    """Return how the singular vectors of two matrices lie, by the library."""
+    model = MLP((a.shape[1], a.shape[0]), bias=False).double().eval()
+    graph = trace(model, torch.zeros(2, a.shape[1], dtype=torch.float64))
+    states = ({"1.weight": torch.from_numpy(matrix)} for matrix in (a, b))
+    return singular_alignment(graph, *states)["1"]
+
+
+VALUES_INVARIANT = Claim(
+    **INVARIANT,
+    id="svd/values-invariant",
+    sentence="Permutations of hidden units leave the singular values of all layers "
+    "unchanged.",
+    source=PAPER,
+    quantity="largest difference over the layer's largest singular value, float64",
+)
+
+
+@VALUES_INVARIANT.test
+def test_values_invariant(trial):
+    deviations = []
+
+    @examples
+    @given(networks(kinds=UNGROUPED), seeds)
+    def check(model, seed):
+        symmetry, state = discover(model), model.state_dict()
+        other = shuffled(symmetry, state, seed)
+        before, after = (singular_values(symmetry.graph, s) for s in (state, other))
+        deviations.append(
+            max(
+                float((after[name] - values).abs().max() / values[0])
+                for name, values in before.items()
+            )
+        )
+        assert deviations[-1] <= ROUNDING
+
+    trial.examine(check, deviations)
+
+
+ALIGNMENT_MEASURE = Claim(
+    **INVARIANT,
+    id="svd/alignment-measure",
+    sentence="R lies between -1 and 1 at gamma 0 and 0.3, is 1 between a network and "
+    "itself, and at gamma 0 is the inner product of polar factors, free of the choice "
+    "of singular vectors.",
+    source=PAPER,
+    quantity="by how much |R| exceeds 1, R of a network with itself differs from 1, or "
+    "R differs from the polar factors' product, float64",
+)
+
+
+@ALIGNMENT_MEASURE.test
+def test_alignment_measure(trial):
+    # Where m of A's triples and n of B's count, the sum over them is the inner product
+    # of two matrices of norm at most sqrt(min(m, n)): at most the mean of m and n.
+    deviations = []
+
+    @examples
+    @given(networks(), seeds)
+    def check(model, seed):
+        symmetry, a = discover(model), model.state_dict()
+        graph, b = symmetry.graph, another(model, seed)
+        # An independent network, a permuted copy, and a neighbour: near the bound,
+        # with other triples above gamma.
+        for other in (b, shuffled(symmetry, a, seed), lmc.interpolate(a, b, 0.1)):
+            for gamma in (0.0, 0.3):
+                found = alignment(graph, a, other, gamma)
+                deviations.append(max(0.0, abs(found) - 1))
+        own = [alignment(graph, a, a, gamma) for gamma in (0.0, 0.3)]
+        deviations.extend(abs(r - 1) for r in own)
+        polar = polar_alignment(graph, a, b)
+        deviations.append(abs(alignment(graph, a, b) - polar))
+        assert max(deviations[-9:]) <= ROUNDING
+
+    trial.examine(check, deviations)
+
+
+def polar_alignment(graph, a, b):
+    """R at gamma 0 of weights of full rank, without singular vectors."""
+    total, count = 0.0, 0
+    for name in singular_values(graph, a):
+        weight = graph.layer(name).weight
+        ours, theirs = (polar_factor(state[weight].flatten(1)) for state in (a, b))
+        total += float((ours * theirs).sum())
+        count += min(ours.shape)
+    return total / count
+
+
+def polar_factor(matrix):
+    """Orthogonal factor of a matrix of full rank, by Newton's iteration."""
+    if matrix.shape[0] < matrix.shape[1]:
+        return polar_factor(matrix.T).T
+    q, x = torch.linalg.qr(matrix)
+    for _ in range(60):
+        x = (x + torch.linalg.inv(x).T) / 2
+    return q @ x
+
+
+# What matching aligns
+
+SPECTRA_EQUAL = Claim(
+    id="svd/spectra-equal",
+    sentence="The singular values of independent networks differ by less than 10%, "
+    "over all layers but the last.",
+    source=f"{PAPER}, Fig. 1",
+    quantity="10 minus the L2 difference of the singular values relative to their root "
+    "mean square norm, in percent",
+    rule=partial(superiority, margin=0.0),
+    settings=TRIO,
+    unit="%",
+)
+
+
+@SPECTRA_EQUAL.test
+def test_spectra_equal(trial):
+    found = [spectral_difference(pair) for pair in trial.pairs()]
+    hidden, output = zip(*found, strict=True)
+    trial.decide([10 - h for h in hidden], difference=hidden, output_layer=output)
+
+
+WM_ALIGNS_LARGE = Claim(
+    id="svd/wm-aligns-large",
+    sentence="After weight matching R of the large singular triples (gamma 0.3) is "
+    "above R of all (gamma 0).",
+    source=PAPER,
+    quantity="R(0.3) minus R(0) after weight matching",
+    rule=partial(superiority, margin=0.0),
+    settings=TRIO,
+    unit="",
+    paper=(
+        PaperValue("R(0.3), MLP (2nd)", 0.8, None, "deep-mlp"),
+        PaperValue("R(0.3), VGG11 (2nd)", 0.2, None, "plain-vgg"),
+        PaperValue("R(0.3), ResNet20 (2nd)", 0.2, None, "plain-resnet"),
+    ),
+)
+
+WM_ALIGNS = Claim(
+    id="svd/wm-aligns",
+    sentence="Weight matching raises R of all singular triples (gamma 0) by more than "
+    "0.1.",
+    source=PAPER,
+    quantity="R(0) after weight matching minus R(0) without permutation",
+    rule=partial(superiority, margin=0.1),
+    settings=TRIO,
+    unit="",
+)
+
+UNMATCHED_NOT_ALIGNED = Claim(
+    id="svd/unmatched-not-aligned",
+    sentence="Without permutation R is zero within 0.05.",
+    source=PAPER,
+    quantity="R without permutation, at gamma 0 and 0.3",
+    rule=partial(equivalence, margin=0.05),
+    settings=TRIO,
+    variants=("0", "0.3"),
+    unit="",
+)
+
+
+@WM_ALIGNS_LARGE.test
+def test_wm_aligns_large(trial):
+    pairs = trial.pairs()
+    all_of_them, large = (alignments(pairs, "weights", gamma) for gamma in (0.0, 0.3))
+    trial.decide(
+        differences(large, all_of_them),
+        R_all=all_of_them,
+        R_large=large,
+        curves=alignment_curves(pairs, "none", "weights"),
+    )
+
+
+@WM_ALIGNS.test
+def test_wm_aligns(trial):
+    pairs = trial.pairs()
+    bare, matched = (alignments(pairs, m, 0.0) for m in ("none", "weights"))
+    trial.decide(differences(matched, bare), R_bare=bare, R_matched=matched)
+
+
+@UNMATCHED_NOT_ALIGNED.test
+def test_unmatched_not_aligned(trial):
+    trial.decide(alignments(trial.pairs(), "none", float(trial.variant)))
+
+
+INPUTS_USE_LARGE = Claim(
+    id="svd/inputs-use-large",
+    sentence="More than half of the energy of hidden layers' inputs lies along right "
+    "singular vectors with values above 0.3 of the largest.",
+    source=f"{PAPER}, Fig. 4",
+    quantity="share of the inputs' mean square along these vectors, mean over the "
+    "hidden layers behind the first, training set",
+    rule=partial(superiority, margin=50.0),
+    settings=TRIO,
+    unit="%",
+)
+
+INPUTS_USE_LARGE_BEYOND_COUNT = Claim(
+    id="svd/inputs-use-large-beyond-count",
+    sentence="That share of the energy is larger, by more than 10 points, than the "
+    "share of these vectors among the dimensions of the inputs.",
+    source=f"{PAPER}, Fig. 4",
+    quantity="share of the inputs' mean square minus share of the dimensions, mean "
+    "over the hidden layers behind the first",
+    rule=partial(superiority, margin=10.0),
+    settings=TRIO,
+)
+
+
+@INPUTS_USE_LARGE.test
+def test_inputs_use_large(trial):
+    energy, count = energies(trial)
+    trial.decide(energy, dimensions=count)
+
+
+@INPUTS_USE_LARGE_BEYOND_COUNT.test
+def test_inputs_use_large_beyond_count(trial):
+    energy, count = energies(trial)
+    trial.decide(differences(energy, count), energy=energy, dimensions=count)
+
+
+def energies(trial):
+    """Return the shares of energy and of dimensions of all networks."""
+    found = [large_directions(network) for network in trial.networks()]
+    return tuple(zip(*found, strict=True))
+
+
+# Other searches
+
+AM_SAME_PRINCIPLE = Claim(
+    id="svd/am-same-principle",
+    sentence="Activation matching aligns the large singular vectors as weight matching "
+    "does: R(0.3) is the same within 0.1.",
+    source=f"{PAPER}, section 5",
+    quantity="R(0.3) after activation matching minus after weight matching",
+    rule=partial(equivalence, margin=0.1),
+    settings=TRIO,
+    unit="",
+)
+
+AM_SAME_BARRIER = Claim(
+    id="svd/am-same-barrier",
+    sentence="Activation matching leaves the same barrier as weight matching, within 5 "
+    "points of accuracy.",
+    source=f"{PAPER}, section 5",
+    quantity="barrier at the midpoint after activation matching minus after weight "
+    "matching, test accuracy",
+    rule=partial(equivalence, margin=5.0),
+    settings=("deep-mlp",),
+)
+
+
+@AM_SAME_PRINCIPLE.test
+def test_am_same_principle(trial):
+    pairs = trial.pairs()
+    found = {m: alignments(pairs, m) for m in ("activations", "weights")}
+    trial.decide(differences(*found.values()), **found)
+
+
+@AM_SAME_BARRIER.test
+def test_am_same_barrier(trial):
+    pairs = trial.pairs()
+    found = {m: [pair.barrier(m) for pair in pairs] for m in ("activations", "weights")}
+    trial.decide(differences(*found.values()), **found)
+
+
+STE_LOW_BARRIER = Claim(
+    id="svd/ste-low-barrier",
+    sentence="After a straight-through search the midpoint is at most 5 points of "
+    "accuracy below the endpoints.",
+    source=PAPER,
+    quantity="midpoint minus endpoints' mean, test accuracy",
+    rule=partial(noninferiority, margin=5.0),
+    settings=("deep-mlp",),
+    variants=SEARCHES,
+)
+
+STE_WITHOUT_ALIGNMENT = Claim(
+    id="svd/ste-without-alignment",
+    sentence="A straight-through search does not align the large singular vectors: "
+    "R(0.3) is zero within 0.1.",
+    source=PAPER,
+    quantity="R(0.3) after the search",
+    rule=partial(equivalence, margin=0.1),
+    settings=("deep-mlp",),
+    variants=SEARCHES,
+    unit="",
+)
+
+
+@STE_LOW_BARRIER.test
+def test_ste_low_barrier(trial):
+    short_of_endpoints(trial, trial.pairs(count=FEW), trial.variant)
+
+
+@STE_WITHOUT_ALIGNMENT.test
+def test_ste_without_alignment(trial):
+    pairs = trial.pairs(count=FEW)
+    trial.decide(
+        alignments(pairs, trial.variant),
+        R_bare=alignments(pairs, "none"),
+        R_weights=alignments(pairs, "weights"),
+        barrier=[pair.barrier(trial.variant) for pair in pairs],
+    )
+
+
+THREE_NETWORKS = Claim(
+    id="svd/three-networks",
+    sentence="Of two networks that are both matched to a third, the loss barrier "
+    "between them is larger by straight-through search than by weight matching.",
+    source=PAPER,
+    quantity="loss barrier at the midpoint of B and C after the search minus after "
+    "weight matching, test set",
+    rule=partial(superiority, margin=0.0),
+    settings=("deep-mlp",),
+    variants=SEARCHES,
+    unit="nats",
+    paper=(
+        PaperValue("barrier by WM, MLP on CIFAR-10 (2nd)", -0.098, 0.040),
+        PaperValue("barrier by STE, MLP on CIFAR-10 (2nd)", 0.296, 0.003),
+    ),
+)
+
+THREE_NETWORKS_CONNECTED = Claim(
+    id="svd/three-networks-connected",
+    sentence="Two networks that are both matched to a third by weights are connected: "
+    "their midpoint is at most 5 points of accuracy below them.",
+    source=PAPER,
+    quantity="midpoint of B and C minus their mean, test accuracy",
+    rule=partial(noninferiority, margin=5.0),
+    settings=("deep-mlp",),
+)
+
+
+@THREE_NETWORKS.test
+def test_three_networks(trial):
+    tuples = trial.tuples(3)[:FEW]
+    found = {
+        m: [third_barriers(several, m)[0] for several in tuples]
+        for m in (trial.variant, "weights")
+    }
+    trial.decide(differences(*found.values()), names=[t.name for t in tuples], **found)
+
+
+@THREE_NETWORKS_CONNECTED.test
+def test_three_networks_connected(trial):
+    found = [third_barriers(several, "weights") for several in trial.tuples(3)]
+    loss, accuracy = zip(*found, strict=True)
+    trial.decide([-barrier for barrier in accuracy], loss_barrier=loss)
+
+
+# What the alignment says of the barrier
+
+ALIGNMENT_PREDICTS_BARRIER = Claim(
+    id="svd/alignment-predicts-barrier",
+    sentence="Over MLPs of four widths and three weight decays the loss barrier after "
+    "weight matching falls as R(0.3) rises.",
+    source=f"raised by {PAPER}",
+    quantity="minus the rank correlation of R(0.3) and loss barrier at the midpoint, "
+    "over one pair of each of six settings",
+    rule=partial(superiority, margin=0.0),
+    settings=("deep-mlp",),
+    unit="",
+)
+
+ALIGNMENT_PREDICTS_BETTER = Claim(
+    id="svd/alignment-predicts-better",
+    sentence="The loss barrier follows R(0.3) more closely than the relative distance "
+    "after weight matching.",
+    source=f"raised by {PAPER}",
+    quantity="minus the rank correlation of R(0.3) and loss barrier, minus that of "
+    "distance (over the networks' root mean square norm) and loss barrier",
+    rule=partial(superiority, margin=0.0),
+    settings=("deep-mlp",),
+    unit="",
+)
+
+
+@ALIGNMENT_PREDICTS_BARRIER.test
+def test_alignment_predicts_barrier(trial):
+    r, barriers = over_levels(trial, aligned), over_levels(trial, loss_barrier)
+    trial.decide(
+        [-rho for rho in correlations(r, barriers)],
+        **{f"R {name}": values for name, values in r.items()},
+        **{f"barrier {name}": values for name, values in barriers.items()},
+    )
+
+
+@ALIGNMENT_PREDICTS_BETTER.test
+def test_alignment_predicts_better(trial):
+    barriers = over_levels(trial, loss_barrier)
+    distances = over_levels(trial, relative_distance)
+    by_alignment = [-rho for rho in correlations(over_levels(trial, aligned), barriers)]
+    by_distance = correlations(distances, barriers)
+    trial.decide(
+        differences(by_alignment, by_distance),
+        by_alignment=by_alignment,
+        by_distance=by_distance,
+        **{f"distance {name}": values for name, values in distances.items()},
+    )
+
+
+def over_levels(trial, measure):
+    """Return a measure of every pair of each of the six MLPs, after matching."""
+    return {
+        name: [measure(pair, "weights") for pair in trial.pairs(name)]
+        for name in MLP_LEVELS
+    }
+
+
+def loss_barrier(pair, method):
+    """Return a pair's loss barrier at the midpoint."""
+    return pair.loss_barrier(method)
+
+
+TOP_AGAINST_TAIL = Claim(
+    id="svd/top-against-tail",
+    sentence="At equal L2 distance, matching by the large singular triples alone gives "
+    "a midpoint that is better by more than 5 points of accuracy than matching by the "
+    "others alone.",
+    source=f"raised by {PAPER}; never run by its authors",
+    quantity="midpoint by triples with values above 0.3 of the largest minus midpoint "
+    "by the others, test accuracy",
+    rule=partial(superiority, margin=5.0),
+    settings=("deep-mlp", "mlp"),
+)
+
+TAIL_DOES_NOT_CONNECT = Claim(
+    id="svd/tail-does-not-connect",
+    sentence="Matching by the small singular triples alone leaves a barrier of more "
+    "than 5 points of accuracy.",
+    source=f"raised by {PAPER}; never run by its authors",
+    quantity="endpoints' mean minus midpoint by triples with values up to 0.3 of the "
+    "largest, test accuracy, at the distance of the other arm",
+    rule=partial(superiority, margin=5.0),
+    settings=("deep-mlp", "mlp"),
+)
+
+
+@TOP_AGAINST_TAIL.test
+def test_top_against_tail(trial):
+    top, tail, columns = arms(trial.pairs())
+    trial.decide(differences(top, tail), **columns)
+
+
+@TAIL_DOES_NOT_CONNECT.test
+def test_tail_does_not_connect(trial):
+    pairs = trial.pairs()
+    _, tail, columns = arms(pairs)
+    ends = endpoints(pairs)
+    trial.decide(differences(ends, tail), endpoints=ends, **columns)
+
+
+def arms(pairs):
+    """Return both arms' accuracies, and all that is known of them as columns."""
+    found = [top_against_tail(pair) for pair in pairs]
+    columns = {
+        f"{name}_{field}": [getattr(arm, field) for arm in column]
+        for name, column in zip(("top", "tail"), zip(*found, strict=True), strict=True)
+        for field in ("distance", "alignment", "accuracy")
+    }
+    return columns["top_accuracy"], columns["tail_accuracy"], columns
+
+
+WIDTH_RAISES_ALIGNMENT = Claim(
+    id="svd/width-raises-alignment",
+    sentence="R(0.3) after weight matching rises with width.",
+    source=f"raised by {PAPER}",
+    quantity="rank correlation of width and R(0.3) after weight matching",
+    rule=partial(trend, direction="increasing"),
+    settings=tuple(WIDTHS),
+    unit="",
+)
+
+DECAY_RAISES_ALIGNMENT = Claim(
+    id="svd/decay-raises-alignment",
+    sentence="R(0.3) after weight matching rises with weight decay.",
+    source=f"raised by {PAPER}",
+    quantity="rank correlation of weight decay and R(0.3) after weight matching",
+    rule=partial(trend, direction="increasing"),
+    settings=tuple(DECAYS),
+    unit="",
+)
+
+
+@WIDTH_RAISES_ALIGNMENT.test
+def test_width_raises_alignment(trial):
+    trial.decide_trend(
+        alignment_by_level(trial, WIDTHS), x_label="width", y_label="R(0.3)"
+    )
+
+
+@DECAY_RAISES_ALIGNMENT.test
+def test_decay_raises_alignment(trial):
+    trial.decide_trend(
+        alignment_by_level(trial, DECAYS), x_label="weight decay", y_label="R(0.3)"
+    )
+
+
+def alignment_by_level(trial, levels):
+    """Return R(0.3) at each level, of four pairs where there are five levels."""
+    chosen = levels[trial.setting]
+    count = FEW if len(chosen) > 4 else None
+    return {
+        name: alignments(trial.pairs(setting, count), "weights")
+        for name, setting in chosen.items()
+    }
+
+
+def alignments(pairs, method, gamma=0.3):
+    """Return R of each pair."""
+    return [aligned(pair, method, gamma) for pair in pairs]
+
+
+def short_of_endpoints(trial, pairs, method):
+    """Decide on how far the matched midpoint is above the endpoints' mean."""
+    ends = endpoints(pairs)
+    middle = [pair.midpoint(method).accuracy for pair in pairs]
+    trial.decide(
+        differences(middle, ends),
+        endpoints=ends,
+        midpoint=middle,
+        curves=accuracy_curves(pairs, "none", method),
+    )
