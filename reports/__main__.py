@@ -3,20 +3,27 @@
 import argparse
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from reports import coverage, page
-from reports.results import read
-from reports.terminal import count_line, lines
+from reports.results import Result
+from reports.scales import scales_of
+from reports.terminal import count_line, lines, side_by_side
+
+RESULTS = Path("reports/out/results.jsonl")
+PAGE = Path("reports/out/scales.html")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return its exit code, 2 where the input is at fault."""
     parser = argparse.ArgumentParser(
         prog="python -m reports",
-        description="Show the results of a session of claims.",
-        epilog="example: python -m reports page reports/out/results.jsonl --out a.html",
+        description="Show the results of claims: of a session, or of several scales "
+        "side by side.",
+        epilog="example, the records of all scales on one page: "
+        "python -m reports page reports/records/*.jsonl",
     )
     commands = parser.add_subparsers(dest="command", required=True)
     for name, does, example in (
@@ -24,45 +31,68 @@ def main(argv: list[str] | None = None) -> int:
         ("show", "print a line per claim", "python -m reports show old/results.jsonl"),
     ):
         command = commands.add_parser(
-            name, help=does, description=does, epilog=f"example: {example}"
+            name,
+            help=does,
+            description=f"{does}; results of several scales stand side by side, and "
+            "of two for one claim, setting, variant and scale the newer counts, by "
+            "its time",
+            epilog=f"examples: {example}; "
+            f"python -m reports {name} reports/records/*.jsonl",
         )
         command.add_argument(
             "results",
-            nargs="?",
+            nargs="*",
             type=Path,
-            default=Path("reports/out/results.jsonl"),
             metavar="RESULTS.jsonl",
-            help="results to read (default: %(default)s)",
+            help=f"files of results (default: {RESULTS})",
         )
         if name == "page":
             command.add_argument(
                 "--out",
                 type=Path,
                 metavar="PAGE.html",
-                help="page to write (default: index.html beside the results)",
+                help="page to write (default: index.html beside the results; "
+                f"{PAGE} where they come from several files)",
             )
     _add_coverage(commands)
     args = parser.parse_args(argv)
+    paths, code = args.results or [RESULTS], 0
     try:
         if args.command == "coverage":
             text, code = _coverage(args)
+        elif args.command == "page":
+            text = str(_page(paths, coverage.read_newest(paths), args.out))
         else:
-            results = read(args.results)
+            width = shutil.get_terminal_size().columns
+            text = _lines(coverage.read_newest(paths), width)
     except (OSError, ValueError) as error:
         print(f"{parser.prog} {args.command}: {error}", file=sys.stderr)
         return 2
-    if args.command == "coverage":
-        print(text)
-        return code
-    if args.command == "page":
-        out = args.out or args.results.with_name("index.html")
-        page.write(out, results, page.written(args.results))
-        print(out)
-        return 0
-    for _, verdict, rest in lines(results, shutil.get_terminal_size().columns):
-        print(verdict + rest)
-    print("\n" + count_line(results))
-    return 0
+    print(text)
+    return code
+
+
+def _page(paths: Sequence[Path], results: Sequence[Result], out: Path | None) -> Path:
+    """Write the page, and return where it is."""
+    if out is None:
+        out = paths[0].with_name("index.html") if len(paths) == 1 else PAGE
+    elif out.suffix != ".html":  # `--out *.jsonl` would write over the first of them
+        raise ValueError(f"--out {out}: give the page a name that ends in .html")
+    page.write(out, results, max(map(page.written, paths)))
+    return out
+
+
+def _lines(results: Sequence[Result], width: int) -> str:
+    """Return what `show` prints."""
+    scales = scales_of(results)
+    if len(scales) < 2:
+        shown = [verdict + rest for _, verdict, rest in lines(results, width)]
+        return "\n".join([*shown, "", count_line(results)])
+    counted = [
+        f"{scale}: {count_line([r for r in results if r.scale == scale])}"
+        for scale in scales
+    ]
+    return "\n".join([*side_by_side(results, width), "", *counted])
 
 
 def _add_coverage(commands: Any) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from reports.results import STATUSES, Result, counts, newest, read
+from reports.scales import scales_of
 
 ROOT = Path(__file__).parents[1]
 CATALOGUE = ROOT / "claims" / "catalogue.toml"
@@ -140,7 +141,7 @@ def table(entries: Sequence[Entry], results: Sequence[Result]) -> str:
         each scale how many settings and variants came out how. A claim that was
         never measured has no known test; its id stands there in parentheses.
     """
-    scales = sorted({result.scale for result in results})
+    scales = scales_of(results)
     rows = [("entry", "test", *scales)]
     for entry in entries:
         for claim in entry.tests:

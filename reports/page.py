@@ -1,10 +1,13 @@
-"""The HTML page: one file, no network, from results to verdicts and their evidence."""
+"""The HTML page: one file, no network, from results to verdicts and their evidence.
+
+Results of one scale have a row each; those of several scales stand side by side.
+"""
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from itertools import groupby
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ from reports.results import (
     probability,
     write_text,
 )
+from reports.scales import Row, by_claim, scales_of
 from reports.terminal import shorten
 
 
@@ -30,25 +34,42 @@ def render(results: Sequence[Result], when: datetime | None = None) -> str:
     Parameters
     ----------
     results : sequence of Result
-        Claims appear by topic, in the order of the results.
+        Claims appear by topic, in the order of the results. Of several for one claim,
+        setting, variant and scale the newest counts.
     when : datetime, optional
-        When the session ended; left out of the page where unknown.
+        When the session ended; left out of the page where unknown. Results of several
+        scales are of several sessions: the page then gives the times of each scale's.
 
     Returns
     -------
     str
         A whole HTML document that asks for nothing outside itself.
     """
-    ordered = sorted(results, key=lambda r: r.topic)
-    ids = {r.id: i for i, r in reversed(list(enumerate(ordered)))}
-    ordered.sort(key=lambda r: ids[r.id])  # settings of one claim stand together
+    claims = by_claim(results)
+    rows = list(chain.from_iterable(claims))
+    kept = _results(rows)
+    scales = scales_of(kept)
+    parts = {scale: [r for r in kept if r.scale == scale] for scale in scales}
+    run = _run(kept, when)
+    runs: dict[str, dict[str, str]] = {}
+    if len(scales) > 1:
+        runs = {scale: _span(part) | _run(part) for scale, part in parts.items()}
+        run = {  # what all scales have in common is told once
+            name: text
+            for name, text in run.items()
+            if all(told.get(name) == text for told in runs.values())
+        }
     return _template().render(
-        results=ordered,
-        claims=[list(group) for _, group in groupby(ordered, lambda r: r.id)],
-        topics=list(dict.fromkeys(r.topic for r in ordered)),
-        counts=counts(results),
+        claims=claims,
+        rows=rows,
+        topics=list(dict.fromkeys(row.newest.topic for row in rows)),
+        counts=counts(kept),
+        counts_at={scale: counts(part) for scale, part in parts.items()},
         statuses=STATUSES,
-        run=_run(results, when),
+        scales=scales,
+        several=len(scales) > 1,
+        run=run,
+        runs=runs,
         plots=plots,
     )
 
@@ -85,14 +106,22 @@ def cell(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def search_text(result: Result) -> str:
-    """What the free-text filter looks through, in lower case."""
-    words = (result.id, result.where, result.status.word, result.sentence,
-             result.source, result.quantity, result.decision)  # fmt: skip
-    return " ".join(words).lower()
+def search_text(row: Row) -> str:
+    """What the free-text filter looks through, in lower case, each text once."""
+    words = (
+        text
+        for r in row.results.values()
+        for text in (r.id, r.where, r.scale, r.status.word, r.sentence,
+                     r.source, r.quantity, r.decision)
+    )  # fmt: skip
+    return " ".join(dict.fromkeys(words)).lower()
 
 
-def _run(results: Sequence[Result], when: datetime | None) -> dict[str, str]:
+def _results(rows: Iterable[Row]) -> list[Result]:
+    return list(chain.from_iterable(row.results.values() for row in rows))
+
+
+def _run(results: Sequence[Result], when: datetime | None = None) -> dict[str, str]:
     """The header's facts; several values where results of several runs are shown."""
 
     def values(found: Sequence[str]) -> str:
@@ -114,6 +143,16 @@ def _run(results: Sequence[Result], when: datetime | None) -> dict[str, str]:
     return {name: text for name, text in facts.items() if text}
 
 
+def _span(results: Sequence[Result]) -> dict[str, str]:
+    """How much was measured of a scale and when, as far as the times are known."""
+    facts = {"Scale": results[0].scale, "Results": str(len(results))}
+    if times := [r.when.astimezone(UTC) for r in results if r.measured_at]:
+        first, last = min(times), max(times)
+        day = "" if first.date() == last.date() else f"{last:%Y-%m-%d} "
+        facts["Measured"] = f"{first:%Y-%m-%d %H:%M} to {day}{last:%H:%M} UTC"
+    return facts
+
+
 def _template() -> jinja2.Template:
     environment: Any = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -123,6 +162,7 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
     )
     environment.filters |= {
+        "results": _results,
         "number": number,
         "probability": probability,
         "cell": cell,

@@ -132,6 +132,8 @@ class Result:
                 f"'verdict' is {values['verdict']!r}; give one of "
                 + ", ".join(map(repr, VERDICTS))
             )
+        if not values["scale"]:
+            raise ValueError("'scale' is empty: give the scale's name, as 'digits'")
         check_curves(values["curves"])
         result = cls(**values)
         _ = result.when  # refuses what is no time
@@ -154,7 +156,7 @@ class Result:
 
     @property
     def anchor(self) -> str:
-        """Fragment of this result on the page; that of its claim is the id."""
+        """Fragment of its setting and variant on the page; its claim's is the id."""
         return f"{self.id}/{self.where}".replace(" ", "/")
 
     @property

@@ -1,10 +1,14 @@
-"""Results as lines of text: one per claim and setting, then the counts."""
+"""Results as lines of text: one per claim and setting, then the counts.
+
+Those of several scales stand in one line, a column for each scale.
+"""
 
 import re
 from collections.abc import Sequence
 from itertools import groupby
 
 from reports.results import STATUSES, Result, cited, counts
+from reports.scales import Row, by_claim, scales_of
 
 VERDICT = max(len(status.short) for status in STATUSES.values()) + 1
 PAPER = 16  # room that the paper's column asks for: a value with its spread
@@ -55,6 +59,80 @@ def lines(results: Sequence[Result], width: int = 80) -> list[tuple[str, str, st
             rest = f"{label:{name}}  {found}".rstrip()
             rows.append((r.status.colour, r.status.short.ljust(VERDICT), rest))
     return rows
+
+
+def side_by_side(results: Sequence[Result], width: int = 80) -> list[str]:
+    """Lay results of several scales out in columns, one for each scale.
+
+    Parameters
+    ----------
+    results : sequence of Result
+        Of several for one claim, setting, variant and scale the newest counts.
+    width : int
+        Columns of the terminal; below 80 the lines are made for 80.
+
+    Returns
+    -------
+    list of str
+        A line that says what the symbols mean, the heads, and for each claim its id
+        and unit with its settings below: the symbol of the verdict and the measured
+        value for each scale, nothing where there is none, and the paper's numbers.
+
+    Notes
+    -----
+    Where the intervals of all scales do not fit, the estimates stand alone, and the
+    last line says how wide a terminal would have to be.
+    """
+    claims, scales, room = by_claim(results), scales_of(results), max(width, 80) - 1
+    rows = [row for claim in claims for row in claim]
+    heads = ("setting", *scales)
+    cells = [_cells(row, scales) for row in rows]
+    sizes = _sizes([heads, *cells])
+    wanted = sum(sizes) + 2 * len(sizes) + PAPER
+    if wanted > room:
+        cells = [_cells(row, scales, intervals=False) for row in rows]
+        sizes = _sizes([heads, *cells])
+    paper = room - sum(sizes) - 2 * len(sizes)
+
+    def line(cells: Sequence[str], cited: str) -> str:
+        return "  ".join([*map(str.ljust, cells, sizes), cited]).rstrip()
+
+    present = {r.status.key for row in rows for r in row.results.values()}
+    legend = [f"{s.symbol} {s.word}" for s in STATUSES.values() if s.key in present]
+    text = ["   ".join(legend), "", line(heads, "in the paper")]
+    below = iter(cells)
+    for claim in claims:
+        first = claim[0].newest
+        text.append(f"{first.id}, in {first.unit}" if first.unit else first.id)
+        for row in claim:
+            text.append(line(next(below), shorten(_paper(row.newest), paper)))
+            for scale, result in row.results.items():
+                if result.error:
+                    told = f"  {scale}: {' '.join(result.error.split())}"
+                    text.append(shorten(told, room))
+    if wanted > room:
+        text += ["", f"without intervals: they need {wanted + 1} columns"]
+    return text
+
+
+def _cells(row: Row, scales: Sequence[str], intervals: bool = True) -> tuple[str, ...]:
+    """Write a row's setting, and for each scale the verdict's symbol and the value."""
+    cells = [f"[{row.newest.where}]"]
+    for scale in scales:
+        text = ""
+        if result := row.results.get(scale):
+            text = result.measured.removesuffix(result.unit).rstrip()
+            if result.error:
+                text = "error"
+            elif result.estimate is not None and not intervals:
+                text = text.split()[0]
+            text = f"{result.status.symbol} {text}"
+        cells.append(text)
+    return tuple(cells)
+
+
+def _sizes(rows: Sequence[tuple[str, ...]]) -> list[int]:
+    return [max(map(len, column)) for column in zip(*rows, strict=True)]
 
 
 def count_line(results: Sequence[Result]) -> str:
