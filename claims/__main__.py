@@ -91,7 +91,8 @@ def _parser() -> argparse.ArgumentParser:
         type=_amount,
         metavar="MINUTES",
         help="start no network whose time, by those of its setting, would exceed "
-        "training's part of it, and stop deciding at its end (default: none)",
+        "training's part of it, and interrupt deciding at its end, which takes up to "
+        "a minute; what is being trained is not interrupted (default: none)",
     )
     command.add_argument(
         "--deciding",

@@ -135,7 +135,7 @@ def test_what_claims_want_of_the_papers_scale_is_known_for_each():
     by_name = {test.name: test.wants for test in tests}
     broken = by_name["test_plain_nets_stay_broken[plain-vgg-weights]"]
     assert broken == {n: {"plain-vgg": n} for n in range(4, 17, 2)}
-    width = by_name["test_width_lowers_barrier[plain-resnet]"]
+    width = by_name["test_width_lowers_barrier[plain-resnet-weights]"]
     for count, settings in width.items():
         assert settings.keys() == {
             "plain-resnet-half",

@@ -88,9 +88,7 @@ def test_the_folder_says_where_all_comes_from(smoke):
     _, out, _ = smoke
     [call] = calls(out)
     assert call["plan"]["scale"] == SCALE and call["plan"]["seeds"] == 4
-    assert call["versions"]["torch"] == torch.__version__.partition("+")[0] or (
-        call["versions"]["torch"] == torch.__version__
-    )
+    assert torch.__version__.startswith(call["versions"]["torch"].partition("+")[0])
     assert len(call["code"]) == 64 and "commit" in call
     assert [r.id for r in read(out / "results.jsonl")] == [
         "matching/plain-nets-stay-broken"
@@ -138,7 +136,7 @@ def test_the_same_command_goes_on_and_trains_nothing_twice(again, monkeypatch):
     assert len(calls(again)) == 2
 
 
-def test_what_is_missing_is_told_and_the_others_are_decided(again, monkeypatch, capfd):
+def test_what_is_missing_is_told_and_the_others_are_decided(again, monkeypatch):
     """Seed 5 diverges: the claim is decided on the two pairs that are whole."""
     honest = training.train
 
@@ -222,7 +220,7 @@ def test_a_selection_of_nothing_is_told(empty):
     assert "is selected by '-k no_such'" in (empty / "log.txt").read_text()
 
 
-def test_a_step_that_fails_does_not_stop_the_others(empty, capsys):
+def test_a_step_that_fails_does_not_stop_the_others(empty):
     empty.mkdir()
     session = Reproduction(Plan(scale=SCALE), empty)
     with session._step("packing"):
@@ -231,14 +229,14 @@ def test_a_step_that_fails_does_not_stop_the_others(empty, capsys):
     assert "Traceback" in (empty / "log.txt").read_text()
 
 
-@pytest.mark.parametrize("limits", [{"network_limit": 0.05}, {"pack_limit": 0.3}])
+@pytest.mark.parametrize("limits", [{"network_limit": 0.5}, {"pack_limit": 1.0}])
 def test_networks_beyond_the_limits_are_left_out(again, limits):
-    """Each has 0.25 MB as float32: none below 0.05, and one below 0.3."""
+    """Each has 0.58 MB as float32: none below 0.5, and one below 1."""
     jobs = [Job(scales.recipe(SCALE, "plain-vgg"), seed) for seed in range(4)]
     size = expected_bytes(jobs[0], "float32")
     model = jobs[0].recipe.build_model()
     assert size == 4 * sum(p.numel() for p in model.parameters())
-    assert 0.15e6 < size < 0.3e6
+    assert 0.5e6 < size < 0.9e6
     shutil.rmtree(again / "pack")
     session = Reproduction(Plan(scale=SCALE, pack_dtype="float32", **limits), again)
     session._started = time.time()
