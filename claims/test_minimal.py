@@ -332,7 +332,7 @@ LATER_SPAWN_RESTORES = Claim(
             "minimal-adam-lr0.01",
             "",
         ): "There is hardly a barrier for a later spawn to lower: at most 0.2 "
-        "points (0.091 [-0.055, 0.24] points, n = 8).",
+        "points (0.085 [-0.063, 0.23] points, n = 8).",
         (
             "digits",
             "minimal-conv",
