@@ -310,6 +310,8 @@ def trace(model: nn.Module, *example_inputs: Any) -> Graph:
             "the model (or a part of it) is in train mode, where dropout and "
             "BatchNorm make it no function of its parameters: call model.eval() first"
         )
+    # A copy: the graph keeps its inputs, and with a slice of a data set all of it.
+    example_inputs = pytree.tree_map_only(Tensor, torch.clone, example_inputs)
     shapes = pytree.tree_map(
         lambda value: (
             {0: torch.export.Dim.AUTO}

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils import _pytree as pytree
 
 from lmc.graph import TraceError, trace
 from lmc.models import MLP, VGG, ResNet
@@ -176,3 +177,12 @@ def test_inputs_that_do_not_fit_are_no_matter_of_export():
     """The model's own error is passed on."""
     with pytest.raises(TraceError, match=r"Linear does not run on the example inputs"):
         trace(torch.nn.Linear(3, 2).eval(), torch.zeros(2, 4))
+
+
+def test_a_slice_of_a_data_set_does_not_keep_all_of_it():
+    """The graph keeps its inputs; a view would keep what it is a view of."""
+    images = torch.zeros(1000, 1, 8, 8)
+    graph = trace(MLP((64, 4, 2)).eval(), images[:2])
+    kept = pytree.tree_leaves(graph._program.example_inputs)
+    assert [value.shape for value in kept] == [(2, 1, 8, 8)]
+    assert kept[0].untyped_storage().nbytes() == kept[0].nbytes
