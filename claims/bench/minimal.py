@@ -25,7 +25,8 @@ def error_barriers(pairs: Sequence[Pair]) -> list[float]:
         points, in points; at least 0 (Definition 2.1 of arXiv 2402.05966; Frankle et
         al., arXiv 1912.05671, call it the linear interpolation instability).
     """
-    return [pair.curve("none").accuracy_barrier for pair in pairs]
+    # Rounded, so that barriers of zero tie in a trend, whatever the last bits are.
+    return [round(pair.curve("none").accuracy_barrier, 9) for pair in pairs]
 
 
 def relative_barriers(pairs: Sequence[Pair]) -> list[float]:

@@ -116,3 +116,10 @@ def test_lines_of_two_settings_can_be_drawn():
     }
     assert curves["x"][5] == 0.5
     check_curves(curves)
+
+
+def test_barriers_of_zero_tie_whatever_the_last_bits():
+    """In a trend 1.6e-16 would rank above 0."""
+    curves = [SimpleNamespace(accuracy_barrier=b) for b in (1.6e-16, 0.0, 0.5)]
+    pairs = [SimpleNamespace(curve=lambda method, c=c: c) for c in curves]
+    assert error_barriers(pairs) == [0.0, 0.0, 0.5]
