@@ -97,7 +97,9 @@ class Claim:
         reason with its figures.  The test becomes a strict xfail there.
     undecided
         Where it is known to be inconclusive, in the same form.  The reason stands
-        beside the result; a test that is decided after all passes or fails as ever.
+        beside the result.  Near a margin other networks, or fewer, may be decided
+        either way by chance: a test passes if the claim is supported after all, and
+        counts as an expected failure if it is refuted, which the report shows.
     """
 
     id: str
@@ -172,6 +174,11 @@ class Place:
     setting: str
     variant: str
 
+    @property
+    def undecided(self) -> str:
+        """Why the claim is known to be inconclusive here, "" where it is not."""
+        return self.claim.undecided.get((self.scale, self.setting, self.variant), "")
+
     def record(self) -> dict[str, Any]:
         """Return what is known of a result before it is measured."""
         claim = self.claim
@@ -188,7 +195,7 @@ class Place:
             "quantity": claim.quantity,
             "unit": claim.unit,
             "expected": "refuted" if refuted else "supported",
-            "reason": refuted or claim.undecided.get(place, ""),
+            "reason": refuted or self.undecided,
             "paper": [
                 {"label": value.label, "value": value.value, "spread": value.spread}
                 for value in claim.paper
@@ -414,6 +421,10 @@ class Trial:
         self.record["seconds"] = self._seconds()
         message = f"{self.place.claim.id}: {describe(decision)}"
         if decision.verdict is Verdict.REFUTED:
+            if self.place.undecided:
+                pytest.xfail(
+                    f"{message}; known to be undecided: {self.place.undecided}"
+                )
             raise Refuted(message) from cause
         if decision.verdict is Verdict.INCONCLUSIVE:
             raise Inconclusive(message)
