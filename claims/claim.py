@@ -97,9 +97,7 @@ class Claim:
         reason with its figures.  The test becomes a strict xfail there.
     undecided
         Where it is known to be inconclusive, in the same form.  The reason stands
-        beside the result.  Near a margin other networks, or fewer, may be decided
-        either way by chance: a test passes if the claim is supported after all, and
-        counts as an expected failure if it is refuted, which the report shows.
+        beside the result; a test that is decided after all passes or fails as ever.
     """
 
     id: str
@@ -421,10 +419,6 @@ class Trial:
         self.record["seconds"] = self._seconds()
         message = f"{self.place.claim.id}: {describe(decision)}"
         if decision.verdict is Verdict.REFUTED:
-            if self.place.undecided:
-                pytest.xfail(
-                    f"{message}; known to be undecided: {self.place.undecided}"
-                )
             raise Refuted(message) from cause
         if decision.verdict is Verdict.INCONCLUSIVE:
             raise Inconclusive(message)

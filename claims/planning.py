@@ -4,27 +4,16 @@ For `claims.reproduce`: a test is decided on as many pairs as all its settings h
 what counts is what the tests want together.
 """
 
-import json
-import os
-import shlex
-import subprocess
-import sys
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
 from fixtures import scales, store
 from fixtures.build import Job
+from fixtures.demand import collected
 
 ROOT = Path(__file__).parents[1]
-
-
-class SelectionError(RuntimeError):
-    """What is selected could not be found out."""
 
 
 @dataclass(frozen=True)
@@ -94,36 +83,10 @@ def select(arguments: str, scale: str, seeds: int) -> list[Wanted]:
 
     Raises
     ------
-    SelectionError
+    fixtures.demand.DemandError
         If pytest fails, or no test that wants networks is selected.
     """
-    parts = shlex.split(arguments)
-    if not any(part.startswith("claims") for part in parts):
-        parts = ["claims/", *parts]
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "selected.json"
-        told = {"LMC_SELECT": str(file), "LMC_SELECT_SEEDS": str(seeds)}
-        result = subprocess.run(
-            [
-                *(sys.executable, "-m", "pytest", "-p", "claims.selecting"),
-                *("--collect-only", "-q", "-p", "no:cacheprovider", *parts),
-                *("--scale", scale),
-            ],
-            cwd=ROOT,
-            env={**os.environ, **told},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if result.returncode not in (0, pytest.ExitCode.NO_TESTS_COLLECTED):
-            said = (result.stdout + result.stderr).strip()
-            raise SelectionError(f"pytest could not collect {arguments!r}:\n{said}")
-        found = json.loads(file.read_text()) if file.exists() else []
-    if not found:
-        raise SelectionError(
-            f"no test of a claim on trained networks is selected by {arguments!r} at "
-            f"scale {scale!r}: see `pytest claims/ --collect-only -q --scale {scale}`"
-        )
+    found = collected("claims.selecting", arguments, scale, seeds)
     return [
         Wanted(
             each["test"],

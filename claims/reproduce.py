@@ -31,6 +31,7 @@ from claims.planning import ROOT, Wanted
 from claims.plugin import commit, merge_lines, read_lines, versions, write_lines
 from fixtures import build, pack, progress, store
 from fixtures.build import Job
+from fixtures.demand import DemandError
 from reports import page
 from reports.results import read
 from reports.terminal import count_line
@@ -110,7 +111,7 @@ class Reproduction:
         self._note_call()
         try:
             tests = planning.select(self.plan.tests, self.plan.scale, self.plan.seeds)
-        except planning.SelectionError as error:
+        except DemandError as error:
             self._log(str(error))
             return 2
         jobs: list[Job] = []

@@ -22,7 +22,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     for name, module in list(sys.modules.items()):
         if name.startswith("claims.test_"):
             measure_nothing(vars(module))
-    most = int(os.environ["LMC_SELECT_SEEDS"])
+    most = int(os.environ["LMC_DEMAND_SEEDS"])
     found = []
     for item in session.items:
         place = getattr(item, "callspec", None) and item.callspec.params.get("trial")
@@ -34,4 +34,4 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             if stopped:
                 break
         found.append({"test": item.nodeid, "wants": wants, "stopped": stopped})
-    Path(os.environ["LMC_SELECT"]).write_text(json.dumps(found))
+    Path(os.environ["LMC_DEMAND"]).write_text(json.dumps(found))

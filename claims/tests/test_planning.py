@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 
 from claims import planning
-from claims.planning import SelectionError, Wanted, in_order
+from claims.planning import Wanted, in_order
 from fixtures import scales, store
 from fixtures.datasets import SOURCES
+from fixtures.demand import DemandError
 from fixtures.recipe import Recipe
 
 
@@ -115,7 +116,7 @@ def test_only_networks_without_a_gap_count(tiny):
 
 def test_a_selection_of_nothing_is_refused():
     with pytest.raises(
-        SelectionError,
+        DemandError,
         match=r"no test of a claim on trained networks is selected by '-k no_such' at "
         r"scale 'digits': see `pytest claims/ --collect-only -q --scale digits`",
     ):
@@ -123,7 +124,7 @@ def test_a_selection_of_nothing_is_refused():
 
 
 def test_a_selection_that_pytest_refuses_is_told():
-    with pytest.raises(SelectionError, match=r"pytest could not collect '-k \('"):
+    with pytest.raises(DemandError, match=r"pytest could not collect '-k \('"):
         planning.select("-k (", "digits", 4)
 
 

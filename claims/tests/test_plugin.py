@@ -335,3 +335,32 @@ def test_help_explains_the_options(tmp_path):
     told = " ".join(run_pytest(tmp_path, "--help").stdout.split())
     assert "N seeds give N/2 independent pairs" in told
     assert "--scale" in told and "--device" in told
+
+
+UNDECIDED = """
+from functools import partial
+
+from claims.claim import Claim
+from claims.decisions import superiority
+
+NEAR = Claim(
+    id="toy/near", sentence="near", source="nowhere", quantity="a number",
+    rule=partial(superiority, margin=0.0), settings=("mlp",),
+    variants=("weights", "activations"),
+    undecided={("digits", "mlp", "weights"): "too few pairs"},
+)
+
+
+@NEAR.test
+def test_near(trial):
+    trial.decide([-1.0, -2.0, -1.5], names="abc")
+"""
+
+
+def test_undecided_places_are_left_out_only_if_told(tmp_path):
+    """A refutation there fails a full run as any other; a short one may skip it."""
+    full = run_pytest(tmp_path, tests=UNDECIDED)
+    assert "2 failed" in full.stdout
+    short = run_pytest(tmp_path, "--without-undecided", tests=UNDECIDED)
+    assert "1 failed, 1 deselected" in short.stdout
+    assert "test_near[mlp-activations]" in short.stdout
