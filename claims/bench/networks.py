@@ -1,7 +1,7 @@
 """Trained networks of a scale, and the memory of what was measured on them."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -13,14 +13,24 @@ from torch import Tensor, nn
 import lmc
 from claims.bench.matchers import MATCHERS
 from fixtures import datasets, progress, scales, store, training
+from fixtures.recipe import Recipe
 from lmc.graph import State
 
 if TYPE_CHECKING:
     from claims.bench.pairs import Pair
     from claims.bench.several import Several
 
+Batches = list[tuple[Tensor, Tensor]]
+"""Images ``(N, C, H, W)`` and labels ``(N,)``."""
+
 BATCH = 128
 """Images in a batch wherever statistics are taken, as in the papers' protocol."""
+
+TRAINING_BATCHES = {"cifar10": 40}
+"""By scale, how many batches of training images are looked at, where not at all.
+
+5,120 of CIFAR-10's images, as 50,000 would take hours on two cores; some 5,000 are
+enough for renormalization (Jordan et al., arXiv 2211.08403)."""
 
 
 class Bench:
@@ -40,13 +50,30 @@ class Bench:
         self.scale = scale
         self.seeds = tuple(range(seeds))
         self.device = torch.device(device)
+        self.training_batches = TRAINING_BATCHES.get(scale.partition("-")[0])
         self._settings: dict[str, Setting] = {}
+        self._batches: dict[tuple[str, int | None, str], Batches] = {}
 
     def setting(self, name: str) -> "Setting":
         """Return a setting's networks (trained when they are first looked at)."""
         if name not in self._settings:
             self._settings[name] = Setting(self, name)
         return self._settings[name]
+
+    def batches(self, recipe: Recipe, split: datasets.Split) -> Batches:
+        """Return images and labels of a recipe's data set, the same every time."""
+        key = (recipe.dataset, recipe.samples, split)
+        if key not in self._batches:
+            data = training.dataset_of(recipe)
+            found = data.batches(split, BATCH, self.device)
+            if split == "train":
+                found = found[: self.training_batches]
+            # Convolutions are faster in this order.  Of one channel it is no other.
+            self._batches[key] = [
+                (images.contiguous(memory_format=torch.channels_last), labels)
+                for images, labels in found
+            ]
+        return self._batches[key]
 
 
 class Setting:
@@ -60,9 +87,15 @@ class Setting:
         self._digests: dict[int, str] = {}
 
     def provenance(self) -> dict[str, Any]:
-        """Return name, key and seeds of the networks, for the record of a result."""
+        """Return name, key and seeds of the networks, for the record of a result.
+
+        And from how many training images it was measured, if not from all.
+        """
         seeds = sorted(self._states) or list(self.bench.seeds)
-        return {"name": self.recipe.name, "key": self.recipe.key, "seeds": seeds}
+        found = {"name": self.recipe.name, "key": self.recipe.key, "seeds": seeds}
+        if self.bench.training_batches is not None:
+            found["training_images"] = self.bench.training_batches * BATCH
+        return found
 
     def load(self, seeds: Sequence[int]) -> None:
         """Train or find networks, all that are missing at once."""
@@ -86,12 +119,7 @@ class Setting:
     def digest(self, seed: int) -> str:
         """Return the sha256 of a network's tensors, part of the key of measurements."""
         if seed not in self._digests:
-            self._digests[seed] = hashlib.sha256(
-                b"".join(
-                    name.encode() + value.cpu().contiguous().numpy().tobytes()
-                    for name, value in sorted(self.state(seed).items())
-                )
-            ).hexdigest()
+            self._digests[seed] = digest_of(self.state(seed))
         return self._digests[seed]
 
     def networks(self, count: int | None = None) -> list["Network"]:
@@ -133,10 +161,45 @@ class Setting:
         inside = getattr(self.model, "block_convolutions", None)
         return inside() if inside else lmc.default_layers(self.symmetry.graph)
 
-    def batches(self, split: datasets.Split) -> list[tuple[Tensor, Tensor]]:
+    def batches(self, split: datasets.Split) -> Batches:
         """Return images and labels of a split, the same batches every time."""
-        data = training.dataset_of(self.recipe)
-        return data.batches(split, BATCH, self.bench.device)
+        return self.bench.batches(self.recipe, split)
+
+    def statistics(
+        self, state: State, layers: Sequence[str], samples: int | None = None
+    ) -> dict[str, lmc.Statistics]:
+        """Return statistics of layers' outputs on the training set.
+
+        All renormalizations of a pair have the same goal: it is measured once.
+
+        Parameters
+        ----------
+        state
+            A network of this setting, or any other of its architecture.
+        layers
+            Names of the layers.
+        samples
+            Number of training samples, from the first on; None for all.
+        """
+
+        def measure() -> dict[str, Tensor]:
+            batches: Iterable[Any] = self.batches("train")
+            if samples is not None:
+                batches = lmc.first_samples(batches, samples)
+            found = lmc.statistics(self.symmetry.graph, state, batches, layers)
+            return {
+                f"{what} {name}": getattr(each, what)
+                for name, each in found.items()
+                for what in ("mean", "variance")
+            }
+
+        spec = {"state": digest_of(state), "layers": [*layers], "samples": samples}
+        values = self.measured("statistics", spec, measure)
+        found = {name: value.to(self.bench.device) for name, value in values.items()}
+        return {
+            name: lmc.Statistics(found[f"mean {name}"], found[f"variance {name}"])
+            for name in layers
+        }
 
     def match(self, method: str, a: State, b: State, seed: int) -> lmc.Matching:
         """Match two networks by a method of :data:`claims.bench.matchers.MATCHERS`."""
@@ -152,11 +215,22 @@ class Setting:
         full = {
             **spec,
             "recipe": self.recipe.key,
+            "training_batches": self.bench.training_batches,
             "device": self.bench.device.type,
             "torch": torch.__version__,
             "code": code_digest(),
         }
         return store.remember(kind, full, lambda: dict(measure()))
+
+
+def digest_of(state: State) -> str:
+    """Return the sha256 of a state's tensors and their names."""
+    return hashlib.sha256(
+        b"".join(
+            name.encode() + value.cpu().contiguous().numpy().tobytes()
+            for name, value in sorted(state.items())
+        )
+    ).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -278,7 +278,7 @@ def repaired(
         "all": lmc.default_layers(graph),
     }[repair.layers]
     goal = lmc.averaged_statistics(
-        [lmc.statistics(graph, end, batches, layers) for end in ends]
+        [setting.statistics(end, layers, repair.samples) for end in ends]
     )
     if repair.by_batch:
         found = lmc.RenormalizationByBatch(graph, repair.method, goal)

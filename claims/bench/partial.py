@@ -46,7 +46,7 @@ def preserved(pair: Pair, method: str, layers: int, repair: str = "") -> Preserv
         merged = preserve_first(graph, a, b, kept)
         if repair:
             goal = lmc.averaged_statistics(
-                [lmc.statistics(graph, end, batches, setting.layers) for end in (a, b)]
+                [setting.statistics(end, setting.layers) for end in (a, b)]
             )
             merged = merged.renormalized(repair, goal, batches)
         found = lmc.evaluate(merged.run, merged.state, setting.batches("test"))

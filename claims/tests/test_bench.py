@@ -71,6 +71,26 @@ def test_renormalized_midpoint(mlp):
     assert accuracy(mlp, state) == pair.midpoint("weights", "repair").accuracy
 
 
+def test_statistics_are_those_of_the_state(mlp, monkeypatch):
+    """They are measured once for each content, layers and number of samples."""
+    network, layers, asked = mlp.networks(1)[0], mlp.layers, []
+    state = {name: 2 * value for name, value in network.state.items()}
+    by_hand = lmc.statistics(mlp.symmetry.graph, state, mlp.batches("train"), layers)
+    measure = lmc.statistics
+    monkeypatch.setattr(lmc, "statistics", lambda *a: asked.append(a) or measure(*a))
+    found = mlp.statistics(state, layers)
+    for name in layers:
+        assert torch.equal(found[name].mean, by_hand[name].mean)
+        assert torch.equal(found[name].variance, by_hand[name].variance)
+    mlp.statistics({name: value.clone() for name, value in state.items()}, layers)
+    assert len(asked) == 1
+    few = mlp.statistics(state, layers, samples=128)
+    assert not torch.equal(few[layers[0]].mean, found[layers[0]].mean)
+    other = {name: 3 * value for name, value in network.state.items()}
+    assert [*mlp.statistics(other, layers[:1])] == [layers[0]]
+    assert len(asked) == 3
+
+
 def test_permutation_of_another_pair(mlp):
     """`found_on` applies the other pair's permutation to this pair's B."""
     ours, other = mlp.pairs()
@@ -227,3 +247,22 @@ def test_values_belong_to_networks(mlp):
     other = Bench("digits", 4, "cpu").setting("mlp")
     other._states[1] = {k: torch.zeros_like(v) for k, v in other.state(1).items()}
     assert other.pairs()[0].midpoint("weights") != before
+
+
+def test_training_images_of_a_scale(cache, monkeypatch):
+    """A scale whose training set is looked at in part says so with its results."""
+    whole = Bench("digits", 4, "cpu").setting("mlp")
+    monkeypatch.setitem(networks.TRAINING_BATCHES, "digits", 2)
+    part = Bench("digits", 4, "cpu").setting("mlp")
+    for (images, labels), (first, named) in zip(
+        part.batches("train"), whole.batches("train"), strict=False
+    ):
+        assert torch.equal(images, first)
+        assert torch.equal(labels, named)
+    assert [len(labels) for _, labels in part.batches("train")] == [128, 128]
+    assert len(part.batches("test")) == len(whole.batches("test"))
+    assert part.provenance()["training_images"] == 256
+    assert "training_images" not in whole.provenance()
+    state, layers = whole.networks(1)[0].state, whole.layers
+    few, all_ = (each.statistics(state, layers)[layers[0]] for each in (part, whole))
+    assert not torch.equal(few.mean, all_.mean)
