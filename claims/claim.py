@@ -33,6 +33,11 @@ CLAIMS: dict[str, "Claim"] = {}
 """Every claim that was declared, by id."""
 
 
+def own_setting(place: "Place") -> tuple[str, ...]:
+    """Return the one setting that most tests look at."""
+    return (place.setting,)
+
+
 class Refuted(AssertionError):
     """The measured interval lies on the other side of the claim's margin."""
 
@@ -86,6 +91,15 @@ class Claim:
         Where the paper asserts it; names of :mod:`fixtures.scales`.
     variants
         Matching methods or other variants that are decided separately.
+    uses
+        From a :class:`Place` to the names of all settings that the test looks at
+        there; by default its own alone.  The claim is not asserted at a scale that
+        lacks one of them.
+    networks
+        The most networks of each setting that the test looks at, or these by the
+        place's setting; all, by default and where that setting has no number.
+    tuple_size
+        Networks of each tuple, if the test looks at tuples.
     unit
         Unit of the quantity.
     paper
@@ -107,6 +121,9 @@ class Claim:
     rule: Rule
     settings: Sequence[str]
     variants: Sequence[str] = ("",)
+    uses: Callable[["Place"], Sequence[str]] = own_setting
+    networks: int | Mapping[str, int] | None = None
+    tuple_size: int | None = None
     unit: str = "points"
     paper: Sequence[PaperValue] = ()
     kind: str = "empirical"
@@ -123,6 +140,11 @@ class Claim:
                     f"{self.id} is declared refuted or undecided at {scale} on "
                     f"{setting!r} {variant!r}, where it is not asserted"
                 )
+        if self.networks is not None and self.tuple_size is not None:
+            raise ValueError(
+                f"{self.id} limits its networks, but a test looks at all tuples that "
+                "there are: leave out networks= or tuple_size="
+            )
         CLAIMS[self.id] = self
 
     def test(self, function: Callable[..., None]) -> Callable[..., None]:
@@ -141,18 +163,23 @@ class Claim:
         scale
             Name of the scale.
         settings
-            The settings that the scale has; the claim's others are left out, but for
-            an invariant's, which need no trained networks.
+            The settings that the scale has.  Places whose own setting, or one that
+            the test looks at, is not among them are left out, but for those of random
+            networks.
         """
-        return [
-            pytest.param(
-                Place(self, scale, setting, variant),
-                id="-".join(filter(None, (setting, variant))),
-                marks=self._marks(scale, setting, variant),
-            )
+        places = [
+            Place(self, scale, setting, variant)
             for setting in self.settings
             for variant in self.variants
-            if setting in settings or setting == RANDOM
+        ]
+        return [
+            pytest.param(
+                place,
+                id="-".join(filter(None, (place.setting, place.variant))),
+                marks=self._marks(scale, place.setting, place.variant),
+            )
+            for place in places
+            if place.setting == RANDOM or {place.setting, *place.uses} <= {*settings}
         ]
 
     def _marks(self, scale: str, setting: str, variant: str) -> list[Any]:
@@ -171,6 +198,35 @@ class Place:
     scale: str
     setting: str
     variant: str
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """All settings whose networks the claim's test looks at, its own first."""
+        if self.setting == RANDOM:
+            return ()
+        names = dict.fromkeys(self.claim.uses(self))
+        return tuple(sorted(names, key=lambda name: name != self.setting))
+
+    @property
+    def networks(self) -> int | None:
+        """The most networks of each setting that it looks at, None for all."""
+        most = self.claim.networks
+        return most.get(self.setting) if isinstance(most, Mapping) else most
+
+    def demand(self, seeds: int) -> dict[str, int]:
+        """Return how many networks it looks at, by setting.
+
+        Parameters
+        ----------
+        seeds
+            How many there are of each.  Where they make fewer than two tuples, and
+            decide nothing, none are looked at.
+        """
+        size = self.claim.tuple_size
+        if size is not None:
+            seeds = seeds // size * size if seeds >= 2 * size else 0
+        count = min(seeds, self.networks or seeds)
+        return dict.fromkeys(self.uses, count) if count else {}
 
     @property
     def undecided(self) -> str:
@@ -229,8 +285,20 @@ class Trial:
         self._started = time.perf_counter()
 
     def using(self, setting: str | None = None) -> "Setting":
-        """Return a setting, by default that of this trial, noted in the record."""
-        found = self._bench.setting(setting or self.setting)
+        """Return a setting, by default that of this trial, noted in the record.
+
+        Raises
+        ------
+        ValueError
+            The claim does not declare that its test looks at it.
+        """
+        name = setting or self.setting
+        if name not in self.place.uses:
+            raise ValueError(
+                f"{self.place.claim.id} looks at setting {name!r}, which it does not "
+                "declare: add it to what the claim's uses= returns"
+            )
+        found = self._bench.setting(name)
         if found not in self._used:
             self._used.append(found)
         return found
@@ -238,28 +306,39 @@ class Trial:
     def networks(
         self, setting: str | None = None, count: int | None = None
     ) -> list["Network"]:
-        """Return a setting's trained networks: the first ``count``, by default all."""
-        found = self.using(setting).networks(count)
+        """Return a setting's trained networks: all, but no more than ``count``.
+
+        Here and below, all are those that the claim declares to look at.
+        """
+        limits = [n for n in (count, self.place.networks) if n is not None]
+        found = self.using(setting).networks(min(limits, default=None))
         self._name([f"seed {network.seed}" for network in found])
         return found
 
-    def pairs(
-        self, setting: str | None = None, count: int | None = None
-    ) -> list["Pair"]:
+    def pairs(self, setting: str | None = None) -> list["Pair"]:
         """Return a setting's independent pairs: no network is in two of them."""
-        found = self.using(setting).pairs(count)
+        most = self.place.networks
+        found = self.using(setting).pairs(None if most is None else most // 2)
         self._name([pair.name for pair in found])
         return found
 
-    def tuples(self, size: int, setting: str | None = None) -> list["Several"]:
+    def tuples(self) -> list["Several"]:
         """Return independent tuples of networks: no network is in two of them.
 
         Raises
         ------
         Inconclusive
             There are networks for fewer than two tuples.
+        ValueError
+            The claim does not declare how many networks a tuple has.
         """
-        found = self.using(setting).tuples(size)
+        size = self.place.claim.tuple_size
+        if size is None:
+            raise ValueError(
+                f"{self.place.claim.id} looks at tuples and does not declare of how "
+                "many networks: give the claim a tuple_size="
+            )
+        found = self.using().tuples(size)
         if len(found) < 2:
             self.record |= {
                 "rule": "",

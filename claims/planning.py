@@ -15,6 +15,9 @@ from fixtures.demand import collected
 
 ROOT = Path(__file__).parents[1]
 
+FEWEST = 4
+"""Networks of a setting from which a claim is decided: two independent pairs."""
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -26,15 +29,11 @@ class Wanted:
         Its node id.
     wants
         From the number of networks of each setting, ``--seeds``, to how many of these
-        it looks at, by setting: none where it needs more to decide anything.  Empty
-        where that is not known.
-    stopped
-        Why it is not known, "" if it is.
+        it looks at, by setting: none where it needs more to decide anything.
     """
 
     test: str
     wants: Mapping[int, Mapping[str, int]]
-    stopped: str = ""
 
     @property
     def name(self) -> str:
@@ -56,8 +55,6 @@ class Wanted:
 
     def lack(self, there: Mapping[str, int]) -> str:
         """Return what is missing to decide it on the fewest networks."""
-        if self.stopped:
-            return f"what they want can't be told: {self.stopped}"
         known = [wanted for _, wanted in sorted(self.wants.items()) if wanted]
         if not known:
             return "they need more networks of each setting than --seeds"
@@ -86,17 +83,8 @@ def select(arguments: str, scale: str, seeds: int) -> list[Wanted]:
     fixtures.demand.DemandError
         If pytest fails, or no test that wants networks is selected.
     """
-    found = collected("claims.selecting", arguments, scale, seeds)
-    return [
-        Wanted(
-            each["test"],
-            {}
-            if each["stopped"]
-            else {int(count): wanted for count, wanted in each["wants"].items()},
-            each["stopped"],
-        )
-        for each in found
-    ]
+    found = collected(arguments, scale, range(FEWEST, seeds + 1, 2))
+    return [Wanted(test, wants) for test, wants in found.items()]
 
 
 def in_order(tests: Sequence[Wanted], scale: str) -> list[Job]:
@@ -105,8 +93,7 @@ def in_order(tests: Sequence[Wanted], scale: str) -> list[Job]:
     First what decides each test on two pairs, then on three, and so on.  Among those
     what decides the most tests for each network to train comes first, as if all took
     the same time.  So wherever the budget ends, many tests can be decided.  Networks
-    that are there come at the beginning; a test of which it is not known what it wants
-    counts for nothing.
+    that are there come at the beginning.
     """
     jobs: dict[tuple[str, str, int], Job] = {}  # in the order in which they are met
     chains: dict[tuple[str, int], frozenset[tuple[str, str, int]]] = {}

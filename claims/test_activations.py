@@ -371,6 +371,7 @@ RECOVERY = {
     "source": "arXiv:2402.05966v1, section 4.2, Fig. 4C, and appendix F.3, Fig. 36-41",
     "settings": (*PLAIN, "bn-vgg", "bn-resnet"),
     "variants": METHODS,
+    "networks": 2 * PAIRS,
 }
 
 STEPS = (
@@ -522,7 +523,7 @@ def test_recovery_generalizes(trial):
 
 def recoveries(trial):
     """Return how each start was retrained, pair by pair, with the start's name."""
-    pairs = trial.pairs(count=PAIRS)
+    pairs = trial.pairs()
     starts = {"matched": trial.variant, "unmatched": "none", "fresh": "fresh"}
     return [
         (name, [recovery(pair, start) for pair in pairs])

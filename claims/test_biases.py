@@ -20,6 +20,11 @@ def with_biases(setting):
     return "plain-" + setting.partition("-")[2]
 
 
+def both(place):
+    """Return the setting of a place, and that with biases."""
+    return place.setting, with_biases(place.setting)
+
+
 REMOVING_BIASES = Claim(
     id="biases/removing-biases",
     sentence="Removing the biases of trained networks and fine-tuning lowers the "
@@ -29,6 +34,7 @@ REMOVING_BIASES = Claim(
     rule=partial(superiority, margin=0.0),
     settings=("debiased-vgg", "debiased-resnet"),
     variants=METHODS,
+    uses=both,
     paper=PAPER,
 )
 
@@ -54,6 +60,7 @@ TRAINED_WITHOUT_BIASES = Claim(
     rule=partial(superiority, margin=0.0),
     settings=("nobias-vgg", "nobias-resnet"),
     variants=METHODS,
+    uses=both,
     paper=PAPER,
     undecided={
         (
@@ -93,6 +100,7 @@ NEW_PERMUTATION_SAME = Claim(
     rule=partial(noninferiority, margin=3.0),
     settings=("debiased-vgg", "debiased-resnet"),
     variants=METHODS,
+    uses=both,
     undecided={
         (
             "digits",
@@ -136,6 +144,7 @@ LOSS_BARRIER_REMAINS = Claim(
     rule=partial(superiority, margin=0.0),
     settings=("debiased-vgg", "debiased-resnet", "nobias-vgg", "nobias-resnet"),
     variants=METHODS,
+    uses=both,
     unit="nats",
 )
 
@@ -160,6 +169,7 @@ LIKE_RENORMALIZATION = Claim(
     rule=partial(equivalence, margin=10.0),
     settings=("debiased-vgg", "debiased-resnet"),
     variants=METHODS,
+    uses=both,
     refuted={
         (
             "digits",

@@ -30,6 +30,11 @@ def level(setting, lr):
     return setting if lr == 0.1 else f"{setting}-lr{lr:g}"
 
 
+def levels(*rates):
+    """Return what names the settings of a place with learning rates, for ``uses=``."""
+    return lambda place: [level(place.setting, lr) for lr in rates]
+
+
 LARGER_LR_LOWER_BARRIER = Claim(
     id="learning-rate/larger-lr-lower-barrier",
     sentence="Over learning rates 0.01, 0.03, 0.05, 0.07 and 0.1 the accuracy barrier "
@@ -40,6 +45,8 @@ LARGER_LR_LOWER_BARRIER = Claim(
     rule=partial(trend, direction="decreasing"),
     settings=SETTINGS,
     variants=METHODS,
+    uses=levels(*LEARNING_RATES),
+    networks=2 * PAIRS,
     unit="",
 )
 
@@ -48,9 +55,7 @@ LARGER_LR_LOWER_BARRIER = Claim(
 def test_larger_lr_lower_barrier(trial):
     trial.decide_trend(
         {
-            f"lr {lr:g}": barriers(
-                trial.pairs(level(trial.setting, lr), PAIRS), trial.variant
-            )
+            f"lr {lr:g}": barriers(trial.pairs(level(trial.setting, lr)), trial.variant)
             for lr in LEARNING_RATES
         },
         x=LEARNING_RATES,
@@ -70,6 +75,7 @@ NOT_FROM_BETTER_ENDPOINTS = Claim(
     rule=partial(superiority, margin=0.0),
     settings=SETTINGS,
     variants=METHODS,
+    uses=lambda place: (f"degraded-{place.setting}", level(place.setting, 0.01)),
 )
 
 
@@ -90,6 +96,8 @@ LR_SPARSITY = Claim(
     "test set",
     rule=partial(superiority, margin=0.0),
     settings=("bn-vgg", "bn-resnet"),
+    uses=levels(0.1, 0.01),
+    networks=8,
     undecided={
         (
             "digits",
@@ -104,7 +112,7 @@ LR_SPARSITY = Claim(
 def test_lr_sparsity(trial):
     lost = {}
     for lr in (0.1, 0.01):
-        dense = trial.networks(level(trial.setting, lr), count=8)
+        dense = trial.networks(level(trial.setting, lr))
         pruned = [Pruned(network, "global-magnitude", 0.8) for network in dense]
         lost[lr] = differences(
             [network.evaluate().accuracy for network in dense],
@@ -113,6 +121,13 @@ def test_lr_sparsity(trial):
     trial.decide(
         differences(lost[0.01], lost[0.1]), lost_small=lost[0.01], lost_large=lost[0.1]
     )
+
+
+def from_both(*rates):
+    """Return what names both initializations' settings with learning rates."""
+    return lambda place: [
+        level(f"{place.setting}{init}", lr) for init in ("", "-uniform") for lr in rates
+    ]
 
 
 INIT_MATTERS_AT_SMALL_LR = Claim(
@@ -125,6 +140,7 @@ INIT_MATTERS_AT_SMALL_LR = Claim(
     rule=partial(superiority, margin=10.0),
     settings=("ln-vgg", "ln-resnet"),
     variants=METHODS,
+    uses=from_both(0.01),
     paper=(
         PaperValue("VGG16 LN, WM, larger by over (%)", 40.0, None, "ln-vgg", "weights"),
     ),
@@ -157,6 +173,7 @@ INIT_DOES_NOT_MATTER_AT_LARGE_LR = Claim(
     rule=partial(equivalence, margin=10.0),
     settings=("ln-vgg", "ln-resnet"),
     variants=METHODS,
+    uses=from_both(0.1),
     refuted={
         (
             "digits",
@@ -217,6 +234,7 @@ INIT_DISTANCE_PERSISTS = Claim(
     "normal over from uniform initialization: ratio at 0.01 minus ratio at 0.1",
     rule=partial(superiority, margin=0.0),
     settings=("ln-vgg", "ln-resnet"),
+    uses=from_both(0.01, 0.1),
     unit="",
 )
 
@@ -263,6 +281,8 @@ MNIST_VGG_LN_NEEDS_LR = Claim(
     rule=partial(superiority, margin=BROKEN),
     settings=("ln-vgg-mnist",),
     variants=("weights",),
+    uses=levels(0.1, 0.001),
+    networks=2 * PAIRS,
     undecided={
         (
             "mnist",
@@ -277,8 +297,8 @@ MNIST_VGG_LN_NEEDS_LR = Claim(
 
 @MNIST_VGG_LN_NEEDS_LR.test
 def test_mnist_vgg_ln_needs_lr(trial):
-    large = trial.pairs(count=PAIRS)
-    small = trial.pairs(level(trial.setting, 0.001), PAIRS)
+    large = trial.pairs()
+    small = trial.pairs(level(trial.setting, 0.001))
     ours, others = (barriers(pairs, trial.variant) for pairs in (small, large))
     trial.decide(
         differences(ours, others),

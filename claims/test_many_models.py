@@ -26,6 +26,7 @@ AVERAGE_DEGRADES = Claim(
     rule=partial(trend, direction="decreasing"),
     settings=SETTINGS,
     variants=REGIMES,
+    tuple_size=max(COUNTS),
     unit="",
     paper=(
         PaperValue("VGG16 BN, n = 1 (plot)", 93.4, None, "bn-vgg"),
@@ -38,7 +39,7 @@ AVERAGE_DEGRADES = Claim(
 @AVERAGE_DEGRADES.test
 def test_average_degrades(trial):
     repair = renormalization(trial.setting)
-    tuples = trial.tuples(max(COUNTS))
+    tuples = trial.tuples()
     levels = {
         f"n = {count}": [
             several.average(trial.variant, count, repair).accuracy for several in tuples
@@ -58,6 +59,7 @@ ITERATIVE_BARELY_HELPS = Claim(
     quantity="reference minus iterative matching, test accuracy of the average of four",
     rule=partial(noninferiority, margin=5.0),
     settings=SETTINGS,
+    tuple_size=4,
     undecided={
         (
             "digits",
@@ -82,7 +84,7 @@ ITERATIVE_BARELY_HELPS = Claim(
 def test_iterative_barely_helps(trial):
     repair = renormalization(trial.setting)
     reference, iterative = (
-        [several.average(regime, 4, repair).accuracy for several in trial.tuples(4)]
+        [several.average(regime, 4, repair).accuracy for several in trial.tuples()]
         for regime in ("reference", "iterative")
     )
     lost = [r - i for r, i in zip(reference, iterative, strict=True)]
@@ -98,6 +100,7 @@ SAME_BASIN_AVERAGE_WINS = Claim(
     rule=partial(superiority, margin=0.0),
     settings=("retrained-bn-vgg", "retrained-bn-resnet"),
     variants=("2", "3"),
+    uses=lambda place: (place.setting, place.setting.removeprefix("retrained-")),
     undecided={
         (
             "digits",
@@ -158,6 +161,7 @@ MLPS_MERGE = Claim(
     rule=partial(noninferiority, margin=2.0),
     settings=("mlp-merging",),
     variants=("reference", "sequential"),
+    tuple_size=MANY,
     paper=(PaperValue("MLP, n = 2 to 8, about (plot)", 97.5),),
     refuted={
         (
@@ -187,13 +191,14 @@ MLPS_NEED_MATCHING = Claim(
     quantity="mean of four minus their average, test accuracy",
     rule=partial(superiority, margin=BROKEN),
     settings=("mlp-merging",),
+    tuple_size=4,
     paper=(PaperValue("MLP, unmatched, n = 4 (plot)", 10.0),),
 )
 
 
 @MLPS_MERGE.test
 def test_mnist_mlp_merges(trial):
-    tuples = trial.tuples(MANY)
+    tuples = trial.tuples()
     merged = [several.average(trial.variant, MANY).accuracy for several in tuples]
     single = [mean_accuracy(several, MANY) for several in tuples]
     short = [m - s for m, s in zip(merged, single, strict=True)]
@@ -202,7 +207,7 @@ def test_mnist_mlp_merges(trial):
 
 @MLPS_NEED_MATCHING.test
 def test_mnist_mlp_needs_matching(trial):
-    tuples = trial.tuples(4)
+    tuples = trial.tuples()
     merged = [several.average("none", 4).accuracy for several in tuples]
     single = [mean_accuracy(several, 4) for several in tuples]
     lost = [s - m for m, s in zip(merged, single, strict=True)]

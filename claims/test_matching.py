@@ -193,9 +193,21 @@ def test_mlps_are_connected(trial):
 WIDTHS = ("half", "", "double")
 """Suffixes of the settings, from narrow to wide."""
 
+
+def widths(place):
+    """Return the settings of a place's networks at each width."""
+    return [wide(place.setting, suffix) for suffix in WIDTHS]
+
+
+def wide(setting, suffix):
+    """Return the name of a setting at a width."""
+    return "-".join(filter(None, (setting, suffix)))
+
+
 WIDTH = {
     "source": "arXiv:2402.05966v1, section 3.1 and appendix E.1, Fig. 2B, 7, 8",
     "settings": ("plain-vgg", "plain-resnet"),
+    "uses": widths,
 }
 
 WIDTH_LOWERS_BARRIER = Claim(
@@ -225,6 +237,7 @@ WIDTH_LOWERS_BARRIER_ACTIVATIONS = Claim(
     quantity="barrier at the midpoint at half, whole and double width, test accuracy",
     rule=partial(trend, direction="decreasing"),
     variants=("activations",),
+    uses=widths,
     unit="",
 )
 
@@ -273,7 +286,7 @@ def barriers_by_width(trial):
     return {
         suffix or "whole": [
             pair.barrier(trial.variant)
-            for pair in trial.pairs("-".join(filter(None, (trial.setting, suffix))))
+            for pair in trial.pairs(wide(trial.setting, suffix))
         ]
         for suffix in WIDTHS
     }

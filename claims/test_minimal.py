@@ -66,6 +66,7 @@ LOCALITY_PRESERVES = Claim(
     quantity=f"error barrier of local minus that of full connections ({BARRIER})",
     rule=partial(equivalence, margin=STABLE),
     settings=("minimal-local",),
+    uses=lambda _: ("minimal-local", "minimal-mlp"),
 )
 
 
@@ -78,6 +79,7 @@ SHARING = {
     "source": SOURCE,
     "quantity": f"error barrier of shared minus that of unshared filters ({BARRIER})",
     "settings": ("minimal-conv",),
+    "uses": lambda _: ("minimal-conv", "minimal-local", "spawned-minimal-conv"),
 }
 
 WEIGHT_SHARING_BREAKS = Claim(
@@ -226,6 +228,7 @@ SPARSITY = Claim(
     quantity=f"error barrier of sparse minus that of full connections ({BARRIER})",
     rule=partial(equivalence, margin=STABLE),
     settings=("minimal-sparse",),
+    uses=lambda _: ("minimal-sparse", "minimal-mlp"),
 )
 
 
@@ -243,6 +246,7 @@ ADAM_BREAKS = Claim(
     rule=partial(superiority, margin=STABLE),
     settings=("minimal-mlp",),
     variants=tuple(f"{lr:g}" for lr in ADAM_RATES[1:]),
+    uses=lambda place: (f"minimal-adam-lr{place.variant}", "minimal-mlp"),
     refuted={
         (
             "digits",
@@ -295,6 +299,7 @@ SMALLER_RATE_RESTORES = Claim(
     quantity=f"rank correlation of learning rate and error barrier ({BARRIER})",
     rule=partial(trend, direction="increasing"),
     settings=("minimal-adam-lr0.01",),
+    uses=lambda _: [f"minimal-adam-lr{lr:g}" for lr in ADAM_RATES],
     unit="",
     undecided={
         (
@@ -328,6 +333,7 @@ WARMUP_RESTORES = Claim(
     quantity=f"error barrier without minus that with warm-up ({BARRIER})",
     rule=partial(superiority, margin=0.0),
     settings=("minimal-adam-lr0.01",),
+    uses=lambda place: (place.setting, f"{place.setting}-warmup"),
     undecided={
         (
             "digits",
@@ -353,6 +359,7 @@ LATER_SPAWN_RESTORES = Claim(
     quantity=f"error barrier from initialization minus that of spawned ({BARRIER})",
     rule=partial(superiority, margin=0.0),
     settings=("minimal-adam-lr0.01", "minimal-conv"),
+    uses=lambda place: (place.setting, f"spawned-{place.setting}"),
     undecided={
         (
             "digits",
@@ -385,6 +392,13 @@ def test_later_spawn_restores(trial):
 HARDEST = f"-cifar10-{SAMPLES}"
 """How settings of the claim on data sets end: they are at scale mnist alone."""
 
+
+def on_each(place):
+    """Return the settings of a place's networks on each data set."""
+    kind = place.setting.removesuffix(HARDEST)
+    return [f"{kind}-{dataset}-{SAMPLES}" for dataset in IMAGES]
+
+
 HARDER_DATA = Claim(
     id="minimal/harder-data",
     sentence="From digits over MNIST to CIFAR-10, with 1400 training images each and "
@@ -395,6 +409,7 @@ HARDER_DATA = Claim(
     "test error over the endpoints' line, over their mean accuracy above chance",
     rule=partial(trend, direction="increasing"),
     settings=tuple(f"{name.removesuffix('-')}{HARDEST}" for name in COMPARED),
+    uses=on_each,
     unit="",
     undecided={
         (
@@ -421,11 +436,10 @@ HARDER_DATA = Claim(
 
 @HARDER_DATA.test
 def test_harder_data(trial):
-    kind = trial.setting.removesuffix(HARDEST)
     trial.decide_trend(
         {
-            dataset: relative_barriers(trial.pairs(f"{kind}-{dataset}-{SAMPLES}"))
-            for dataset in IMAGES
+            dataset: relative_barriers(trial.pairs(setting))
+            for dataset, setting in zip(IMAGES, on_each(trial), strict=True)
         },
         x_label="data set",
         y_label="error barrier over accuracy above chance",

@@ -32,6 +32,7 @@ RENORMALIZED_PRUNED = Claim(
     settings=SETTINGS,
     # Section 5 says it of all; for VGG16 BN, Fig. 72 leaves diagonal Fisher out.
     variants=tuple(PRUNERS),
+    networks=NETWORKS,
     paper=(
         PaperValue("ResNet50 BN/ImageNet at 80%, gain, about", 50.0, None, "bn-resnet"),
     ),
@@ -40,7 +41,7 @@ RENORMALIZED_PRUNED = Claim(
 
 @RENORMALIZED_PRUNED.test
 def test_renormalized_pruned(trial):
-    dense = trial.networks(count=NETWORKS)
+    dense = trial.networks()
     pruned = [Pruned(network, trial.variant, SPARSITY) for network in dense]
     bare, renormalized = accuracies(pruned), accuracies(pruned, renormalized=True)
     trial.decide(
@@ -60,12 +61,13 @@ GAP_TO_WOODFISHER_CLOSES = Claim(
     "sparsity 0.9",
     rule=partial(noninferiority, margin=3.0),
     settings=SETTINGS,
+    networks=NETWORKS,
 )
 
 
 @GAP_TO_WOODFISHER_CLOSES.test
 def test_gap_to_woodfisher_closes(trial):
-    dense = trial.networks(count=NETWORKS)
+    dense = trial.networks()
     magnitude, woodfisher = (
         [Pruned(network, pruner, SPARSITY) for network in dense]
         for pruner in ("global-magnitude", "wood-fisher")
@@ -91,6 +93,7 @@ ONE_BATCH_SUFFICES = Claim(
     rule=partial(equivalence, margin=3.0),
     settings=SETTINGS,  # Fig. 74 shows bn-resnet; the text says it in general
     variants=("global-magnitude", "layerwise-magnitude"),
+    networks=NETWORKS,
     undecided={
         (
             "digits",
@@ -103,7 +106,7 @@ ONE_BATCH_SUFFICES = Claim(
 
 @ONE_BATCH_SUFFICES.test
 def test_one_batch_suffices(trial):
-    dense = trial.networks(count=NETWORKS)
+    dense = trial.networks()
     pruned = [Pruned(network, trial.variant, SPARSITY) for network in dense]
     few = accuracies(pruned, renormalized=True, samples=64)
     full = accuracies(pruned, renormalized=True)

@@ -373,6 +373,7 @@ INDEPENDENT = {
     "rule": partial(superiority, margin=0.0),
     "settings": ("plain-vgg",),
     "variants": METHODS,
+    "tuple_size": 3,
 }
 
 INDEPENDENT_STATISTICS = Claim(
@@ -413,7 +414,7 @@ def test_independent_average_statistics(trial):
 def independent_against_own(trial, method):
     """Decide on triples: two endpoints, and a network that lends its statistics."""
     bare, own, independent = [], [], []
-    for triple in trial.tuples(3):
+    for triple in trial.tuples():
         pair, third = triple.pair(), triple.networks[2]
         bare.append(pair.midpoint(trial.variant).accuracy)
         own.append(pair.midpoint(trial.variant, method).accuracy)

@@ -71,6 +71,7 @@ REBASIN_NEEDS_RESET = Claim(
     quantity="barrier of independent networks after weight matching minus that of "
     "spawned ones, test accuracy, without RESET",
     rule=partial(superiority, margin=BROKEN),
+    uses=lambda place: (place.setting, place.setting.removeprefix("spawned-")),
     paper=(
         PaperValue(
             "ResNet20, over 75 against about 15", 60.0, None, "spawned-bn-resnet"
@@ -100,13 +101,21 @@ def test_rebasin_needs_reset(trial):
     trial.decide(excess, independent=rebasin, spawned=spawned)
 
 
-RETRAINED = ("retrained-bn-vgg", "retrained-bn-resnet")
+RETRAINED = {
+    "settings": ("retrained-bn-vgg", "retrained-bn-resnet"),
+    "uses": lambda place: (place.setting, origin(place.setting)),
+}
+
+
+def origin(setting):
+    """Return the setting whose networks were retrained."""
+    return setting.removeprefix("retrained-")
 
 
 def origins_and_copies(trial):
     """Return independent pairs of a network and its retrained copy."""
     copies = trial.networks()[::2]  # the first of two copies of each
-    origins = trial.networks(trial.setting.removeprefix("retrained-"), len(copies))
+    origins = trial.networks(origin(trial.setting), len(copies))
     return [Pair(a, b) for a, b in zip(origins, copies, strict=True)]
 
 
@@ -116,13 +125,13 @@ def named(pairs):
 
 
 RETRAINED_CONNECTED = Claim(
+    **RETRAINED,
     id="same-basin/retrained-connected",
     sentence="A copy retrained at a large and then a small learning rate is linearly "
     "connected to its origin without RESET: the barrier is less than 3 points.",
     source="arXiv:2402.05966v1, section 3.2, Fig. 2C, and appendices C, E.2",
     quantity="midpoint minus endpoints' mean, test accuracy, without RESET",
     rule=partial(noninferiority, margin=3.0),
-    settings=RETRAINED,
 )
 
 
@@ -136,6 +145,7 @@ def test_retrained_connected(trial):
 
 
 NEIGHBOUR_RECOVERED = Claim(
+    **RETRAINED,
     id="same-basin/shuffled-neighbour-recovered",
     sentence="A permuted network is recovered exactly by matching it to a same-basin "
     "neighbour, more often than not (almost surely, in the paper).",
@@ -143,7 +153,6 @@ NEIGHBOUR_RECOVERED = Claim(
     quantity="whether every parameter is where it was, but for units constant on the "
     "data",
     rule=partial(frequency, at_least=0.5),
-    settings=RETRAINED,
     variants=METHODS,
     unit="",
 )
@@ -162,13 +171,13 @@ def test_shuffled_neighbour_recovered(trial):
 
 
 SAME_BASIN_NEARER = Claim(
+    **RETRAINED,
     id="same-basin/same-basin-nearer",
     sentence="Networks of one basin are less than half as far from each other as "
     "independent networks after matching.",
     source="arXiv:2402.05966v1, section 3.2 and appendix E.2, Fig. 13, Table 3",
     quantity="1 minus the ratio of the distances (BatchNorm statistics included)",
     rule=partial(superiority, margin=0.5),
-    settings=RETRAINED,
     unit="",
 )
 
@@ -177,7 +186,7 @@ SAME_BASIN_NEARER = Claim(
 def test_same_basin_nearer(trial):
     pairs = origins_and_copies(trial)
     near = [pair.distance("none") for pair in pairs]
-    apart = trial.pairs(trial.setting.removeprefix("retrained-"), len(pairs))
+    apart = trial.pairs(origin(trial.setting))
     far = [pair.distance("weights") for pair in apart]
     closer = [1 - n / f for n, f in zip(near, far, strict=True)]
     trial.decide(closer, names=named(pairs), one_basin=near, independent=far)

@@ -552,6 +552,7 @@ STE_LOW_BARRIER = Claim(
     rule=partial(noninferiority, margin=5.0),
     settings=("deep-mlp",),
     variants=SEARCHES,
+    networks=2 * FEW,
 )
 
 STE_WITHOUT_ALIGNMENT = Claim(
@@ -563,6 +564,7 @@ STE_WITHOUT_ALIGNMENT = Claim(
     rule=partial(equivalence, margin=0.1),
     settings=("deep-mlp",),
     variants=SEARCHES,
+    networks=2 * FEW,
     unit="",
     refuted={
         (
@@ -583,12 +585,12 @@ STE_WITHOUT_ALIGNMENT = Claim(
 
 @STE_LOW_BARRIER.test
 def test_ste_low_barrier(trial):
-    short_of_endpoints(trial, trial.pairs(count=FEW), trial.variant)
+    short_of_endpoints(trial, trial.pairs(), trial.variant)
 
 
 @STE_WITHOUT_ALIGNMENT.test
 def test_ste_without_alignment(trial):
-    pairs = trial.pairs(count=FEW)
+    pairs = trial.pairs()
     trial.decide(
         alignments(pairs, trial.variant),
         R_bare=alignments(pairs, "none"),
@@ -607,6 +609,7 @@ THREE_NETWORKS = Claim(
     rule=partial(superiority, margin=0.0),
     settings=("deep-mlp",),
     variants=SEARCHES,
+    tuple_size=3,
     unit="nats",
     paper=(
         PaperValue("barrier by WM, MLP on CIFAR-10 (2nd)", -0.098, 0.040),
@@ -639,12 +642,13 @@ THREE_NETWORKS_CONNECTED = Claim(
     quantity="midpoint of B and C minus their mean, test accuracy",
     rule=partial(noninferiority, margin=5.0),
     settings=("deep-mlp",),
+    tuple_size=3,
 )
 
 
 @THREE_NETWORKS.test
 def test_three_networks(trial):
-    tuples = trial.tuples(3)[:FEW]
+    tuples = trial.tuples()[:FEW]
     found = {
         m: [third_barriers(several, m)[0] for several in tuples]
         for m in (trial.variant, "weights")
@@ -654,7 +658,7 @@ def test_three_networks(trial):
 
 @THREE_NETWORKS_CONNECTED.test
 def test_three_networks_connected(trial):
-    found = [third_barriers(several, "weights") for several in trial.tuples(3)]
+    found = [third_barriers(several, "weights") for several in trial.tuples()]
     loss, accuracy = zip(*found, strict=True)
     trial.decide([-barrier for barrier in accuracy], loss_barrier=loss)
 
@@ -670,6 +674,7 @@ ALIGNMENT_PREDICTS_BARRIER = Claim(
     "over one pair of each of six settings",
     rule=partial(superiority, margin=0.0),
     settings=("deep-mlp",),
+    uses=lambda _: MLP_LEVELS,
     unit="",
     refuted={
         (
@@ -697,6 +702,7 @@ ALIGNMENT_PREDICTS_BETTER = Claim(
     "distance (over the networks' root mean square norm) and loss barrier",
     rule=partial(superiority, margin=0.0),
     settings=("deep-mlp",),
+    uses=lambda _: MLP_LEVELS,
     unit="",
 )
 
@@ -814,6 +820,7 @@ WIDTH_RAISES_ALIGNMENT = Claim(
     quantity="rank correlation of width and R(0.3) after weight matching",
     rule=partial(trend, direction="increasing"),
     settings=tuple(WIDTHS),
+    uses=lambda place: [*WIDTHS[place.setting].values()],
     unit="",
     refuted={
         (
@@ -850,6 +857,8 @@ DECAY_RAISES_ALIGNMENT = Claim(
     quantity="rank correlation of weight decay and R(0.3) after weight matching",
     rule=partial(trend, direction="increasing"),
     settings=tuple(DECAYS),
+    uses=lambda place: [*DECAYS[place.setting].values()],
+    networks={"plain-vgg": 2 * FEW},  # of five levels
     unit="",
 )
 
@@ -869,12 +878,10 @@ def test_decay_raises_alignment(trial):
 
 
 def alignment_by_level(trial, levels):
-    """Return R(0.3) at each level, of four pairs where there are five levels."""
-    chosen = levels[trial.setting]
-    count = FEW if len(chosen) > 4 else None
+    """Return R(0.3) of all pairs at each level."""
     return {
-        name: alignments(trial.pairs(setting, count), "weights")
-        for name, setting in chosen.items()
+        name: alignments(trial.pairs(setting), "weights")
+        for name, setting in levels[trial.setting].items()
     }
 
 

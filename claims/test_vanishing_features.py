@@ -131,6 +131,11 @@ def test_renormalization_restores(trial):
     trial.decide(excess, matched=bare, renormalized=restored)
 
 
+def parents(setting):
+    """Return the setting whose networks' biases were removed."""
+    return "plain-" + setting.partition("-")[2]
+
+
 BIAS_REMOVAL = Claim(
     id="vanishing/bias-removal-restores",
     sentence="In the last layer of the matched midpoint the relative input-dependent "
@@ -142,6 +147,7 @@ BIAS_REMOVAL = Claim(
     rule=partial(superiority, margin=0.0),
     settings=("debiased-vgg", "debiased-resnet"),
     variants=METHODS,
+    uses=lambda place: (place.setting, parents(place.setting)),
     unit="",
     undecided={
         (
@@ -160,8 +166,7 @@ BIAS_REMOVAL = Claim(
 
 @BIAS_REMOVAL.test
 def test_bias_removal_restores(trial):
-    parents = "plain-" + trial.setting.partition("-")[2]
-    with_biases = last_shares(trial.pairs(parents), trial.variant)
+    with_biases = last_shares(trial.pairs(parents(trial.setting)), trial.variant)
     without = last_shares(trial.pairs(), trial.variant)
     gain = differences(without, with_biases)
     trial.decide(gain, with_biases=with_biases, without=without)
@@ -176,6 +181,7 @@ RESIDUALS_MITIGATE = Claim(
     rule=partial(superiority, margin=0.0),
     settings=("plain-resnet",),  # eight layers, as many as plain-vgg
     variants=("none", *METHODS),
+    uses=lambda place: (place.setting, "plain-vgg"),
     unit="",
 )
 
@@ -262,6 +268,7 @@ RESIDUAL_HELPS = Claim(
     rule=partial(superiority, margin=0.0),
     settings=("residual-linear-5",),
     variants=("none", "weights"),
+    uses=lambda _: ("residual-linear-5", "linear-5"),
     unit="",
 )
 
@@ -346,7 +353,12 @@ SPARSITY = 0.9
 NETWORKS = 8
 """That are pruned; each is a unit of evidence."""
 
-PRUNING = {"source": SOURCE, "settings": ("plain-vgg",), "unit": ""}
+PRUNING = {
+    "source": SOURCE,
+    "settings": ("plain-vgg",),
+    "networks": NETWORKS,
+    "unit": "",
+}
 
 PRUNING_VANISHES = Claim(
     **PRUNING,
@@ -382,7 +394,7 @@ def test_pruning_restored(trial):
 
 def shares_of_pruned(trial):
     """Return the shares of dense, pruned, and pruned and repaired networks."""
-    networks = trial.networks(count=NETWORKS)
+    networks = trial.networks()
     pruned = [Pruned(network, "global-magnitude", SPARSITY) for network in networks]
     return (
         [last(in_network(network, SHARE)) for network in networks],

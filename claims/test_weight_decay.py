@@ -31,6 +31,11 @@ def level(setting, multiple):
     return f"{setting}-wd{multiple}"
 
 
+def levels(*multiples):
+    """Return what names the settings of a place with weight decays, for ``uses=``."""
+    return lambda place: [level(place.setting, multiple) for multiple in multiples]
+
+
 LARGER_WD_LOWER_BARRIER = Claim(
     id="weight-decay/larger-wd-lower-barrier",
     sentence="Over 1 to 5 times the smallest weight decay the accuracy barrier after "
@@ -42,6 +47,8 @@ LARGER_WD_LOWER_BARRIER = Claim(
     rule=partial(trend, direction="decreasing"),
     settings=SETTINGS,
     variants=("weights",),
+    uses=levels(*WEIGHT_DECAYS),
+    networks=2 * PAIRS,
     unit="",
     undecided={
         (
@@ -59,7 +66,7 @@ def test_larger_wd_lower_barrier(trial):
     trial.decide_trend(
         {
             f"wd {multiple}": barriers(
-                trial.pairs(level(trial.setting, multiple), PAIRS), trial.variant
+                trial.pairs(level(trial.setting, multiple)), trial.variant
             )
             for multiple in WEIGHT_DECAYS
         },
@@ -83,6 +90,7 @@ WD_NOT_FROM_BETTER_ENDPOINTS = Claim(
     rule=partial(superiority, margin=0.0),
     settings=SETTINGS,
     variants=("weights",),
+    uses=lambda place: (f"degraded-{level(place.setting, 5)}", level(place.setting, 1)),
 )
 
 
@@ -102,6 +110,8 @@ WD_COMPRESSES = Claim(
     quantity="rank correlation of weight decay and mean parameter magnitude",
     rule=partial(trend, direction="decreasing"),
     settings=("plain-vgg", "bn-resnet"),
+    uses=levels(*WEIGHT_DECAYS),
+    networks=8,
     unit="",
 )
 
@@ -114,6 +124,8 @@ WD_COMPRESSES_ACTIVATIONS = Claim(
     "ReLU, training set)",
     rule=partial(trend, direction="decreasing"),
     settings=("plain-vgg", "bn-resnet"),
+    uses=levels(*WEIGHT_DECAYS),
+    networks=8,
     unit="",
     refuted={
         (
@@ -142,7 +154,7 @@ def over_weight_decays(trial, size):
         {
             f"wd {multiple}": [
                 size(network)
-                for network in trial.networks(level(trial.setting, multiple), count=8)
+                for network in trial.networks(level(trial.setting, multiple))
             ]
             for multiple in WEIGHT_DECAYS
         },
@@ -162,6 +174,7 @@ WD_REPAIRS_REPAIR = Claim(
     rule=partial(superiority, margin=0.0),
     settings=("plain-vgg",),
     variants=("weights",),
+    uses=levels(1, 2),
     paper=(PaperValue("VGG16, WM + REPAIR at 1e-4", 75.1, 4.09),),
     undecided={
         (
@@ -199,6 +212,7 @@ RESCALE_ROBUST_TO_WD = Claim(
     rule=partial(noninferiority, margin=BROKEN),
     settings=("plain-vgg",),
     variants=("wd1", "wd2"),
+    uses=lambda place: (f"{place.setting}-{place.variant}",),
     paper=(PaperValue("VGG16, WM + RESCALE", 84.32, 0.77, variant="wd1"),),
     undecided={
         (

@@ -1,6 +1,7 @@
 """Declaring a claim, and deciding an invariant by a property test."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
@@ -120,6 +121,90 @@ def test_settings_that_a_scale_lacks_are_left_out():
     assert [place.setting for place in places] == ["mlp", "random"]
 
 
+def place(**more):
+    """Return the first place of a claim at a scale of three settings."""
+    [parameter, *_] = claim(**more).parameters("tiny", ("mlp", "vgg", "mlp-weights"))
+    return parameter.values[0]
+
+
+def test_places_that_lack_a_setting_to_look_at_are_left_out():
+    """Wherever they are asserted, what they are compared with is there, and they."""
+    made = claim(
+        settings=("mlp", "vgg"),
+        variants=("wide", "deep"),
+        uses=lambda place: (f"{place.setting}-{place.variant}",),
+    )
+    there = ("mlp", "mlp-wide", "vgg-wide", "vgg-deep")
+    assert [p.id for p in made.parameters("tiny", there)] == ["mlp-wide"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "seeds", "demand"),
+    [
+        ({}, 6, {"mlp": 6}),
+        ({"uses": lambda _: ("vgg", "mlp")}, 5, {"mlp": 5, "vgg": 5}),
+        ({"uses": lambda _: ("vgg",)}, 4, {"vgg": 4}),
+        ({"uses": lambda place: [f"mlp-{place.variant}"]}, 4, {"mlp-weights": 4}),
+        ({"networks": 8}, 16, {"mlp": 8}),
+        ({"networks": 8}, 6, {"mlp": 6}),
+        ({"networks": {"mlp": 8}, "uses": lambda _: ("vgg",)}, 16, {"vgg": 8}),
+        ({"networks": {"vgg": 8}}, 16, {"mlp": 16}),
+        ({"tuple_size": 3}, 16, {"mlp": 15}),
+        ({"tuple_size": 3}, 6, {"mlp": 6}),
+        ({"tuple_size": 3}, 4, {}),
+        ({"settings": ("random",)}, 4, {}),
+    ],
+)
+def test_what_is_declared_says_which_networks_are_wanted(fields, seeds, demand):
+    """Its own setting first; of tuples whole ones, and none if there are not two."""
+    found = place(**fields).demand(seeds)
+    assert [*found.items()] == [*demand.items()]
+
+
+class Twelve:
+    """Stands in for the bench, whose settings have twelve networks."""
+
+    def setting(self, _):
+        return self
+
+    def networks(self, count):
+        return [SimpleNamespace(seed=seed) for seed in range(12)][:count]
+
+    def pairs(self, count):
+        return [SimpleNamespace(name=f"{2 * n}-{2 * n + 1}") for n in range(6)][:count]
+
+
+@pytest.mark.parametrize(("given", "most"), [(6, 6), (None, 12)])
+def test_no_more_networks_are_looked_at_than_are_declared(given, most):
+    """A test may ask for fewer, and for no more."""
+    trial = Trial(place(networks=given), Twelve())
+    found = [len(trial.networks(count=n)) for n in (None, 4, 8)]
+    assert found == [most, 4, min(8, most)]
+    assert len(trial.pairs()) == most // 2
+
+
+@pytest.mark.parametrize("what", ["using", "networks", "pairs"])
+def test_a_setting_that_is_not_declared_is_refused(what):
+    """Its own too, where only others are: a plan would lack its networks."""
+    trial = Trial(place(uses=lambda _: ("vgg",)), Twelve())
+    getattr(trial, what)("vgg")
+    message = (
+        r"topic/claim looks at setting 'mlp', which it does not declare: add it to "
+        r"what the claim's uses= returns"
+    )
+    with pytest.raises(ValueError, match=message):
+        getattr(trial, what)()
+
+
+def test_tuples_need_their_size():
+    """It is declared, as what is planned depends on it, and all tuples are used."""
+    message = "topic/claim looks at tuples .*: give the claim a tuple_size="
+    with pytest.raises(ValueError, match=message):
+        Trial(place(), Twelve()).tuples()
+    with pytest.raises(ValueError, match="leave out networks= or tuple_size="):
+        claim(id="topic/other", networks=8, tuple_size=3)
+
+
 def test_trend_is_decided_on_rows_and_shown_as_rank_correlations():
     """Three pairs that fall over four levels."""
     made = claim(rule=trend, unit="")
@@ -202,8 +287,7 @@ def test_too_few_networks_for_two_tuples_are_inconclusive():
         def tuples(self, size):
             return ["the only one"]
 
-    [parameter, _] = claim().parameters("digits", ("mlp",))
-    trial = Trial(parameter.values[0], Few())
+    trial = Trial(place(tuple_size=4), Few())
     with pytest.raises(Inconclusive, match="two tuples of 4 networks need --seeds 8"):
-        trial.tuples(4)
+        trial.tuples()
     assert trial.record["verdict"] == "inconclusive"

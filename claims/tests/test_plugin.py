@@ -37,7 +37,8 @@ WHY = {("digits", "mlp", ""): "it is negative: -2"}
 DECLARED, WRONGLY = toy("declared", refuted=WHY), toy("wrongly", refuted=WHY)
 UNSURE = toy("unsure", refuted=WHY)
 BROKEN, BROKEN_DECLARED = toy("broken"), toy("broken-declared", refuted=WHY)
-SILENT = toy("silent")
+SILENT, FORGETS = toy("silent"), toy("forgets")
+ELSEWHERE = toy("elsewhere", uses=lambda _: ("mlp", "a-setting-of-another-scale"))
 
 
 @HOLDS.test
@@ -83,6 +84,16 @@ def test_broken_declared(trial):
 @SILENT.test
 def test_silent(trial):
     assert trial.setting == "mlp"
+
+
+@FORGETS.test
+def test_forgets(trial):
+    trial.pairs("plain-vgg")
+
+
+@ELSEWHERE.test
+def test_elsewhere(trial):
+    trial.decide([1.0, 2.0, 1.5], names="abc")
 """
 
 VERDICTS_AND_OUTCOMES = {
@@ -95,6 +106,7 @@ VERDICTS_AND_OUTCOMES = {
     "toy/broken": ("error", "failed"),
     "toy/broken-declared": ("error", "failed"),
     "toy/silent": ("error", "failed"),
+    "toy/forgets": ("error", "failed"),
 }
 
 
@@ -141,7 +153,7 @@ def test_inconclusive_is_a_category_of_its_own(toys):
     process, _ = toys
     summary = process.stdout.splitlines()[-1]
     assert process.returncode == 1
-    for count in ("5 failed", "1 passed", "1 xfailed", "2 inconclusive"):
+    for count in ("6 failed", "1 passed", "1 xfailed", "2 inconclusive"):
         assert count in summary
     assert "skipped" not in summary
 
@@ -158,6 +170,14 @@ def test_record_says_what_was_measured(toys):
     assert found["toy/declared"]["reason"] == "it is negative: -2"
     assert "burnt down" in found["toy/broken"]["error"]
     assert "never called trial.decide" in found["toy/silent"]["error"]
+
+
+def test_claims_declare_what_their_tests_look_at(toys):
+    """Without a setting that is declared they are left out; any other is an error."""
+    process, found = toys
+    assert "1 deselected" in process.stdout and "toy/elsewhere" not in found
+    error = found["toy/forgets"]["error"]
+    assert "toy/forgets looks at setting 'plain-vgg', which it does not de" in error
 
 
 def test_holm_is_over_the_session(toys):
