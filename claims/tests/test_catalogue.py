@@ -1,14 +1,8 @@
 """The catalogue of the papers' sentences and the claims that decide them, both ways."""
 
-import importlib
-from pathlib import Path
-
 import pytest
 
-from claims.claim import CLAIMS, Claim
 from reports.coverage import read_catalogue
-
-FOLDER = Path(__file__).parents[1]
 
 OURS = {
     "matching/assignment-optimal",  # by brute force
@@ -16,14 +10,6 @@ OURS = {
     "minimal/later-spawn-restores",  # spawned later: CLAIMS asks to report it
 }
 """Claims of our own, that decide no sentence of the three papers."""
-
-
-@pytest.fixture(scope="module")
-def declared() -> dict[str, Claim]:
-    """Every claim of every module."""
-    for path in sorted(FOLDER.glob("test_*.py")):
-        importlib.import_module(f"claims.{path.stem}")
-    return dict(CLAIMS)
 
 
 @pytest.fixture(scope="module")
