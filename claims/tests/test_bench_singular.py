@@ -30,7 +30,8 @@ from claims.bench.top_tail import (
     split_spectrum,
     top_against_tail,
 )
-from claims.test_svd import DECAYS, MLP_LEVELS, WIDTHS, polar_factor
+from claims.test_svd import DECAYS, MLP_LEVELS, WIDTHS
+from claims.test_svd_invariants import polar_factor
 from fixtures import datasets, scales
 from lmc.features import alignment
 from lmc.features.singular import SingularAlignment
