@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 
-from claims.plugin import DEFAULT_SEEDS
 from claims.reproduce import Plan, Reproduction
 from fixtures import pack, scales
 
@@ -20,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     plan = Plan(
         scale=scales.short_name(chosen.scale, chosen.epochs),
         tests=chosen.tests,
-        seeds=chosen.seeds,
+        seeds=chosen.seeds or scales.networks(chosen.scale),
         device=chosen.device,
         workers=chosen.workers or _workers(chosen.device),
         budget=None if chosen.budget is None else 60 * chosen.budget,
@@ -74,9 +73,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--seeds",
         type=_even,
-        default=DEFAULT_SEEDS,
         metavar="N",
-        help="most networks of each setting (default: %(default)s)",
+        help="most networks of each setting (default: 16, at scale cifar10 12)",
     )
     command.add_argument("--device", type=_device, default="cpu", help="cpu or cuda")
     command.add_argument(

@@ -29,6 +29,11 @@ BROKEN = 20.0
 RANDOM = "random"
 """The setting of claims about random networks, at every scale."""
 
+TOPICS = {"cifar10": {"biases", "matching", "renormalization", "same-basin"}}
+"""By scale, the topics that are asked there, where not all.
+
+At ``cifar10`` what two cores can measure on real images in a quarter of an hour."""
+
 CLAIMS: dict[str, "Claim"] = {}
 """Every claim that was declared, by id."""
 
@@ -147,6 +152,11 @@ class Claim:
             )
         CLAIMS[self.id] = self
 
+    @property
+    def topic(self) -> str:
+        """The first part of its id."""
+        return self.id.partition("/")[0]
+
     def test(self, function: Callable[..., None]) -> Callable[..., None]:
         """Make a function the test of this claim, on each setting and variant.
 
@@ -165,8 +175,11 @@ class Claim:
         settings
             The settings that the scale has.  Places whose own setting, or one that
             the test looks at, is not among them are left out, but for those of random
-            networks.
+            networks.  At some scales whole topics are, see `TOPICS`.
         """
+        topics = TOPICS.get(scale.partition("-")[0])
+        if topics is not None and self.topic not in topics:
+            return []
         places = [
             Place(self, scale, setting, variant)
             for setting in self.settings

@@ -17,8 +17,6 @@ import pytest
 from claims.claim import Place, Trial
 from claims.decisions import holm
 
-DEFAULT_SEEDS = 16
-
 # The same examples every time by default, so that two runs give the same values; new
 # ones for a nightly run, by --hypothesis-profile=nightly.
 hypothesis.settings.register_profile(
@@ -48,9 +46,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--seeds",
         metavar="N",
-        default=DEFAULT_SEEDS,
         help="networks of each setting, an even number: N seeds give N/2 independent "
-        "pairs (default: %(default)s)",
+        "pairs (default: 16, at scale cifar10 12)",
     )
     group.addoption(
         "--device",
@@ -68,8 +65,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_results] = []
     if not config.getoption("--hypothesis-profile", None):
         hypothesis.settings.load_profile("same")
-    config.option.seeds = checked_seeds(config.getoption("seeds"))
-    check_scale(config.getoption("scale"))
+    usual = check_scale(config.getoption("scale"))
+    config.option.seeds = checked_seeds(config.getoption("seeds") or usual)
     if not is_worker(config):
         check_device(config.getoption("device"))
 
@@ -85,12 +82,15 @@ def checked_seeds(given: str | int) -> int:
     return int(text)
 
 
-def check_scale(name: str) -> None:
-    """Raise a usage error that names the choices unless there is such a scale."""
+def check_scale(name: str) -> int:
+    """Return how many networks each setting of a scale has.
+
+    A usage error names the choices if there is no such scale.
+    """
     from fixtures import scales  # imports torch: only once pytest has started
 
     try:
-        scales.settings(name)
+        return scales.networks(name)
     except ValueError as error:
         raise pytest.UsageError(f"--scale: {error}") from None
 

@@ -350,6 +350,16 @@ def test_usage_errors_name_the_choices(tmp_path, arguments, message):
     assert message in run.stderr
 
 
+def test_number_of_networks_by_scale(tmp_path):
+    """Without `--seeds` there are as many as the scale has."""
+    count = "def test_it(pytestconfig):\n    assert pytestconfig.option.seeds == {}\n"
+    for scale, seeds in (("digits", 16), ("cifar10", 12)):
+        run = run_pytest(tmp_path, "--scale", scale, tests=count.format(seeds))
+        assert run.returncode == 0, run.stdout
+    run = run_pytest(tmp_path, "--seeds", "4", tests=count.format(4))
+    assert run.returncode == 0, run.stdout
+
+
 def test_help_explains_the_options(tmp_path):
     """`pytest --help` says what seeds, scale and device are."""
     told = " ".join(run_pytest(tmp_path, "--help").stdout.split())
