@@ -283,15 +283,6 @@ MNIST_VGG_LN_NEEDS_LR = Claim(
     variants=("weights",),
     uses=levels(0.1, 0.001),
     networks=2 * PAIRS,
-    undecided={
-        (
-            "mnist",
-            "ln-vgg-mnist",
-            "weights",
-        ): "The barrier is 63 points at 0.001 and 20 at 0.1, but four pairs of"
-        " eighth-width networks trained for two epochs scatter by 30 (43 "
-        "[8.3, 77] points, n = 4).",
-    },
 )
 
 
