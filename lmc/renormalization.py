@@ -269,6 +269,7 @@ def renormalize(
     batches: Iterable[Any],
     *,
     sequential: bool = False,
+    corrected: bool = True,
 ) -> Renormalization:
     """Find scale and shift that bring a network's layers to the goal statistics.
 
@@ -296,6 +297,11 @@ def renormalize(
         must be a list or a data loader, not an iterator): the statistics of a layer
         are taken behind the final renormalization of all layers before it, instead
         of that by the same batch (arXiv 2402.05966, Table 9).
+    corrected
+        Whether the statistics of a layer are taken behind the renormalization of
+        those before it.  Without it they are those of ``state`` as it is, as a plain
+        pass over the data gives them: what a layer lacks because its inputs are too
+        small is then made up for in every layer anew.
 
     Returns
     -------
@@ -304,7 +310,8 @@ def renormalize(
     Raises
     ------
     ValueError
-        The method or a layer is unknown, or there are no batches.
+        The method or a layer is unknown, there are no batches, or layers are to be
+        gone through one by one without being corrected.
 
     References
     ----------
@@ -331,14 +338,21 @@ def renormalize(
             f"unknown renormalization {method!r}: choose from {', '.join(METHODS)}"
         )
 
+    if sequential and not corrected:
+        raise ValueError(
+            "sequential statistics are taken behind corrected layers: leave out "
+            "sequential=True or corrected=False"
+        )
+
     def toward_goal(layer: str, now: Statistics) -> Affine:
         return METHODS[method](now, goal[layer])
 
+    change = toward_goal if corrected else None
     order = [layer.name for layer in map(graph.layer, goal)]
     order.sort(key=[layer.name for layer in graph.layers].index)
     affine: dict[str, Affine] = {}
     for names in [[name] for name in order] if sequential else [order]:
-        found = _observe(graph, state, batches, names, toward_goal, affine)
+        found = _observe(graph, state, batches, names, change, affine)
         affine |= {name: toward_goal(name, now) for name, now in found.items()}
     return Renormalization(
         graph,

@@ -24,6 +24,8 @@ class Repair:
         :data:`lmc.renormalization.METHODS`.
     sequential
         Layer by layer.
+    corrected
+        By statistics that are taken behind earlier layers' renormalization.
     by_batch
         By the statistics of each batch that is evaluated, with only the endpoints'
         from the training data.
@@ -36,6 +38,7 @@ class Repair:
 
     method: str = ""
     sequential: bool = False
+    corrected: bool = True
     by_batch: bool = False
     samples: int | None = None
     layers: str = "protocol"
@@ -284,7 +287,13 @@ def repaired(
         found = lmc.RenormalizationByBatch(graph, repair.method, goal)
         return Middle(dict(state), found.run)
     affine = lmc.renormalize(
-        repair.method, graph, state, goal, batches, sequential=repair.sequential
+        repair.method,
+        graph,
+        state,
+        goal,
+        batches,
+        sequential=repair.sequential,
+        corrected=repair.corrected,
     )
     if all(graph.layer(name).bias for name in layers):
         return Middle(affine.fuse(state))

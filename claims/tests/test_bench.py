@@ -249,20 +249,20 @@ def test_values_belong_to_networks(mlp):
     assert other.pairs()[0].midpoint("weights") != before
 
 
-def test_training_images_of_a_scale(cache, monkeypatch):
-    """A scale whose training set is looked at in part says so with its results."""
+def test_images_of_a_scale(cache, monkeypatch):
+    """A scale whose images are looked at in part says so with its results."""
     whole = Bench("digits", 4, "cpu").setting("mlp")
-    monkeypatch.setitem(networks.TRAINING_BATCHES, "digits", 2)
+    monkeypatch.setitem(networks.BATCHES_MEASURED, "digits", 2)
     part = Bench("digits", 4, "cpu").setting("mlp")
-    for (images, labels), (first, named) in zip(
-        part.batches("train"), whole.batches("train"), strict=False
-    ):
-        assert torch.equal(images, first)
-        assert torch.equal(labels, named)
-    assert [len(labels) for _, labels in part.batches("train")] == [128, 128]
-    assert len(part.batches("test")) == len(whole.batches("test"))
-    assert part.provenance()["training_images"] == 256
-    assert "training_images" not in whole.provenance()
-    state, layers = whole.networks(1)[0].state, whole.layers
-    few, all_ = (each.statistics(state, layers)[layers[0]] for each in (part, whole))
-    assert not torch.equal(few.mean, all_.mean)
+    for split in ("train", "test"):
+        few = part.batches(split)
+        assert [len(labels) for _, labels in few] == [128, 128]
+        for (images, labels), (first, named) in zip(
+            few, whole.batches(split), strict=False
+        ):
+            assert torch.equal(images, first)
+            assert torch.equal(labels, named)
+    assert part.provenance()["images"] == 256
+    assert "images" not in whole.provenance()
+    a, b = (each.networks(1)[0].evaluate() for each in (part, whole))
+    assert a.loss != b.loss

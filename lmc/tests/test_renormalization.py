@@ -502,6 +502,30 @@ def test_sequential_statistics_are_taken_behind_the_final_earlier_layers():
     assert not torch.allclose(together.scale["3"], found.scale["3"], rtol=1e-3)
 
 
+def test_uncorrected_statistics_are_those_of_the_network_as_it_is():
+    """By hand: no layer sees another one renormalized."""
+    model = precise(MLP((4, 5, 6, 3)))
+    graph, state = trace(model, normal(2, 4)), model.state_dict()
+    x = 3 * normal(50, 4, seed=1)
+    goal = {
+        "1": Statistics(normal(5, seed=3), normal(5, seed=4).square()),
+        "3": Statistics(normal(6, seed=5), normal(6, seed=6).square()),
+    }
+    found = renormalize("repair", graph, state, goal, [(x, None)], corrected=False)
+    for name, values in zip(("1", "3"), relu_pass(state, x), strict=True):
+        scale = goal[name].std / (values.var(0) + EPSILON).sqrt()
+        torch.testing.assert_close(found.scale[name], scale)
+        shift = goal[name].mean - scale * values.mean(0)
+        torch.testing.assert_close(found.shift[name], shift)
+    usual = renormalize("repair", graph, state, goal, [(x, None)])
+    torch.testing.assert_close(usual.scale["1"], found.scale["1"])
+    assert not torch.allclose(usual.scale["3"], found.scale["3"], rtol=1e-3)
+    with pytest.raises(ValueError, match="leave out sequential=True or corrected="):
+        renormalize(
+            "repair", graph, state, goal, [(x, None)], sequential=True, corrected=False
+        )
+
+
 def test_sequential_needs_batches_that_can_be_gone_through_again():
     """An iterator is empty at the second layer, which is said."""
     model = precise(MLP((4, 5, 6, 3)))
