@@ -38,6 +38,17 @@ CLAIMS: dict[str, "Claim"] = {}
 """Every claim that was declared, by id."""
 
 
+def whole_scale(name: str) -> str:
+    """Return the scale that one with fewer epochs is made from.
+
+    Examples
+    --------
+    >>> whole_scale("cifar10-epochs1"), whole_scale("cifar10")
+    ('cifar10', 'cifar10')
+    """
+    return name.partition("-epochs")[0]
+
+
 def own_setting(place: "Place") -> tuple[str, ...]:
     """Return the one setting that most tests look at."""
     return (place.setting,)
@@ -104,7 +115,8 @@ class Claim:
         The most networks of each setting that the test looks at, or these by the
         place's setting; all, by default and where that setting has no number.
     tuple_size
-        Networks of each tuple, if the test looks at tuples.
+        Networks of each tuple, if the test looks at tuples; of ``networks`` there are
+        as many whole ones as fit.
     unit
         Unit of the quantity.
     paper
@@ -145,10 +157,23 @@ class Claim:
                     f"{self.id} is declared refuted or undecided at {scale} on "
                     f"{setting!r} {variant!r}, where it is not asserted"
                 )
-        if self.networks is not None and self.tuple_size is not None:
+        by_setting = isinstance(self.networks, Mapping)
+        limits = self.networks if by_setting else {"": self.networks}
+        if by_setting and (unknown := {*limits} - {*self.settings}):
             raise ValueError(
-                f"{self.id} limits its networks, but a test looks at all tuples that "
-                "there are: leave out networks= or tuple_size="
+                f"{self.id} limits the networks of {', '.join(sorted(unknown))}, where "
+                f"it is not asserted: choose from {', '.join(self.settings)}"
+            )
+        fewest = 2 * (self.tuple_size or 2)
+        if any(most is not None and most < fewest for most in limits.values()):
+            raise ValueError(
+                f"{self.id} limits its networks to fewer than {fewest}, which decide "
+                "nothing: raise networks="
+            )
+        if self.tuple_size is not None and self.tuple_size < 2:
+            raise ValueError(
+                f"{self.id} is about tuples of {self.tuple_size}: give tuple_size= 2 "
+                "or more"
             )
         CLAIMS[self.id] = self
 
@@ -177,7 +202,7 @@ class Claim:
             the test looks at, is not among them are left out, but for those of random
             networks.  At some scales whole topics are, see `TOPICS`.
         """
-        topics = TOPICS.get(scale.partition("-")[0])
+        topics = TOPICS.get(whole_scale(scale))
         if topics is not None and self.topic not in topics:
             return []
         places = [
@@ -235,10 +260,9 @@ class Place:
             How many there are of each.  Where they make fewer than two tuples, and
             decide nothing, none are looked at.
         """
-        size = self.claim.tuple_size
+        count, size = min(seeds, self.networks or seeds), self.claim.tuple_size
         if size is not None:
-            seeds = seeds // size * size if seeds >= 2 * size else 0
-        count = min(seeds, self.networks or seeds)
+            count = count // size * size if count >= 2 * size else 0
         return dict.fromkeys(self.uses, count) if count else {}
 
     @property
@@ -351,8 +375,7 @@ class Trial:
                 f"{self.place.claim.id} looks at tuples and does not declare of how "
                 "many networks: give the claim a tuple_size="
             )
-        found = self.using().tuples(size)
-        if len(found) < 2:
+        if self._bench.count < 2 * size:  # not one network is looked at, or trained
             self.record |= {
                 "rule": "",
                 "decision": f"two tuples of {size} networks need --seeds {2 * size}",
@@ -360,6 +383,8 @@ class Trial:
                 "seconds": self._seconds(),
             }
             raise Inconclusive(f"{self.place.claim.id}: {self.record['decision']}")
+        most = self.place.networks
+        found = self.using().tuples(size)[: None if most is None else most // size]
         self._name([several.name for several in found])
         return found
 

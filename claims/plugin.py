@@ -65,7 +65,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_results] = []
     if not config.getoption("--hypothesis-profile", None):
         hypothesis.settings.load_profile("same")
-    usual = check_scale(config.getoption("scale"))
+    usual = networks_of_scale(config.getoption("scale"))
     config.option.seeds = checked_seeds(config.getoption("seeds") or usual)
     if not is_worker(config):
         check_device(config.getoption("device"))
@@ -82,7 +82,7 @@ def checked_seeds(given: str | int) -> int:
     return int(text)
 
 
-def check_scale(name: str) -> int:
+def networks_of_scale(name: str) -> int:
     """Return how many networks each setting of a scale has.
 
     A usage error names the choices if there is no such scale.

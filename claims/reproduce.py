@@ -68,8 +68,8 @@ class Plan:
     """
 
     scale: str
+    seeds: int
     tests: str = ""
-    seeds: int = 16
     device: str = "cpu"
     workers: int = 1
     budget: float | None = None

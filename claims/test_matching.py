@@ -194,9 +194,9 @@ WIDTHS = ("half", "", "double")
 """Suffixes of the settings, from narrow to wide."""
 
 
-def widths(place):
-    """Return the settings of a place's networks at each width."""
-    return [wide(place.setting, suffix) for suffix in WIDTHS]
+def at_widths(*suffixes):
+    """Return what names the settings of a place at some widths, for ``uses=``."""
+    return lambda place: [wide(place.setting, suffix) for suffix in suffixes]
 
 
 def wide(setting, suffix):
@@ -207,7 +207,6 @@ def wide(setting, suffix):
 WIDTH = {
     "source": "arXiv:2402.05966v1, section 3.1 and appendix E.1, Fig. 2B, 7, 8",
     "settings": ("plain-vgg", "plain-resnet"),
-    "uses": widths,
 }
 
 WIDTH_LOWERS_BARRIER = Claim(
@@ -217,6 +216,7 @@ WIDTH_LOWERS_BARRIER = Claim(
     quantity="barrier at the midpoint at half, whole and double width, test accuracy",
     rule=partial(trend, direction="decreasing"),
     variants=("weights",),
+    uses=at_widths(*WIDTHS),
     unit="",
     refuted={
         (
@@ -237,7 +237,7 @@ WIDTH_LOWERS_BARRIER_ACTIVATIONS = Claim(
     quantity="barrier at the midpoint at half, whole and double width, test accuracy",
     rule=partial(trend, direction="decreasing"),
     variants=("activations",),
-    uses=widths,
+    uses=at_widths(*WIDTHS),
     unit="",
 )
 
@@ -249,6 +249,7 @@ WIDTH_HELPS_SLOWLY = Claim(
     quantity="barrier at double width minus barrier at whole width, test accuracy",
     rule=partial(noninferiority, margin=10.0),
     variants=("weights",),
+    uses=at_widths("", "double"),
     paper=(PaperValue("VGG16, from 2x to 8x, less than", -10.0, None, "plain-vgg"),),
     undecided={
         (
@@ -276,19 +277,19 @@ def test_width_lowers_barrier_activations(trial):
 
 @WIDTH_HELPS_SLOWLY.test
 def test_width_helps_slowly(trial):
-    _, whole, double = barriers_by_width(trial).values()
+    whole, double = barriers_by_width(trial, ("", "double")).values()
     change = [d - w for w, d in zip(whole, double, strict=True)]
     trial.decide(change, whole=whole, double=double)
 
 
-def barriers_by_width(trial):
+def barriers_by_width(trial, suffixes=WIDTHS):
     """Return the barriers of all pairs at each width, by the width's name."""
     return {
         suffix or "whole": [
             pair.barrier(trial.variant)
             for pair in trial.pairs(wide(trial.setting, suffix))
         ]
-        for suffix in WIDTHS
+        for suffix in suffixes
     }
 
 

@@ -432,6 +432,7 @@ THREE_NETWORKS = Claim(
     rule=partial(superiority, margin=0.0),
     settings=("deep-mlp",),
     variants=SEARCHES,
+    networks=3 * FEW,
     tuple_size=3,
     unit="nats",
     paper=(
@@ -471,12 +472,12 @@ THREE_NETWORKS_CONNECTED = Claim(
 
 @THREE_NETWORKS.test
 def test_three_networks(trial):
-    tuples = trial.tuples()[:FEW]
+    tuples = trial.tuples()
     found = {
         m: [third_barriers(several, m)[0] for several in tuples]
         for m in (trial.variant, "weights")
     }
-    trial.decide(differences(*found.values()), names=[t.name for t in tuples], **found)
+    trial.decide(differences(*found.values()), **found)
 
 
 @THREE_NETWORKS_CONNECTED.test

@@ -4,26 +4,19 @@ from functools import partial
 
 import numpy as np
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import lmc
 from claims.claim import Claim
 from claims.decisions import exact
+from claims.test_invariants import ROUNDING, examples, seeds
 from lmc.features import alignment, singular_alignment, singular_values
 from lmc.graph import trace
 from lmc.models import MLP
 from lmc.testing import KINDS, another, discover, networks
 
 PAPER = "arXiv:2402.04051"
-
-ROUNDING = 1e-9
-"""Relative float64 error that sums in another order may cause."""
-
-seeds = st.integers(0, 2**32 - 1)
-
-# Exporting a model takes a tenth of a second: no deadline on an example.
-examples = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 # Behind a grouped convolution's filters lie different inputs, each with a permutation
 # of its own: its matrix is not permuted as a whole, which the theorems are about.

@@ -299,9 +299,9 @@ def renormalize(
         of that by the same batch (arXiv 2402.05966, Table 9).
     corrected
         Whether the statistics of a layer are taken behind the renormalization of
-        those before it.  Without it they are those of ``state`` as it is, as a plain
-        pass over the data gives them: what a layer lacks because its inputs are too
-        small is then made up for in every layer anew.
+        those before it, as in the published code.  Otherwise they are those of
+        ``state`` as it is, of all layers in one pass, for comparison: what a layer
+        lacks because its inputs are too small is made up for in each layer anew.
 
     Returns
     -------

@@ -325,7 +325,7 @@ def recovery(pair: Pair, start: str) -> Recovery:
             return [(images[part], labels[part]) for part in rows.split(BATCH)]
 
         train = setting.batches("train")
-        budget = EPOCHS * len(train)
+        budget = EPOCHS * len(batches(0))
         with single_thread(device):
             found = retrain(
                 setting.model,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import lmc
 from claims.bench.matchers import MATCHERS
+from claims.claim import whole_scale
 from fixtures import datasets, progress, scales, store, training
 from fixtures.recipe import Recipe
 from lmc.graph import State
@@ -30,8 +31,9 @@ BATCHES_MEASURED = {"cifar10": 20}
 """By scale, how many batches of each split are looked at, where not all.
 
 2,560 training and as many test images of CIFAR-10, as all of them would take two cores
-hours.  Statistics of 128 are enough, see ``few-samples-suffice``; an accuracy has a
-standard error of one point at most, which adds to the spread over pairs."""
+hours.  An accuracy is off by up to a point (standard error) from that of all test
+images.  All pairs share that, so no interval shows it; what is compared within a pair
+is measured on the same images."""
 
 
 class Bench:
@@ -50,8 +52,9 @@ class Bench:
     def __init__(self, scale: str, seeds: int, device: str):
         self.scale = scale
         self.seeds = tuple(range(seeds))
+        self.count = seeds
         self.device = torch.device(device)
-        self.batches_measured = BATCHES_MEASURED.get(scale.partition("-")[0])
+        self.batches_measured = BATCHES_MEASURED.get(whole_scale(scale))
         self._settings: dict[str, Setting] = {}
         self._batches: dict[tuple[str, int | None, str], Batches] = {}
 
@@ -66,8 +69,7 @@ class Bench:
         key = (recipe.dataset, recipe.samples, split)
         if key not in self._batches:
             data = training.dataset_of(recipe)
-            found = data.batches(split, BATCH, self.device)
-            found = found[: self.batches_measured]
+            found = data.batches(split, BATCH, self.device, self.batches_measured)
             # Convolutions are faster in this order.  Of one channel it is no other.
             self._batches[key] = [
                 (images.contiguous(memory_format=torch.channels_last), labels)

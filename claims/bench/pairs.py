@@ -25,7 +25,8 @@ class Repair:
     sequential
         Layer by layer.
     corrected
-        By statistics that are taken behind earlier layers' renormalization.
+        By statistics taken behind the renormalization of earlier layers, as in the
+        published code; otherwise by those of the midpoint as it is.
     by_batch
         By the statistics of each batch that is evaluated, with only the endpoints'
         from the training data.
@@ -42,6 +43,13 @@ class Repair:
     by_batch: bool = False
     samples: int | None = None
     layers: str = "protocol"
+
+    def __post_init__(self) -> None:
+        if not self.corrected and (self.method in ("", "reset") or self.by_batch):
+            raise ValueError(
+                f"method {self.method!r}, by_batch={self.by_batch} has no uncorrected "
+                "statistics: leave out corrected=False"
+            )
 
 
 @dataclass(frozen=True, eq=False)

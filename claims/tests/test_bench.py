@@ -249,6 +249,15 @@ def test_values_belong_to_networks(mlp):
     assert other.pairs()[0].midpoint("weights") != before
 
 
+@pytest.mark.parametrize(
+    "fields", [{"method": ""}, {"method": "reset"}, {"method": "repair", "by_batch": 1}]
+)
+def test_uncorrected_statistics_need_statistics(fields):
+    """What has none of its own would be measured as if it had been asked for."""
+    with pytest.raises(ValueError, match="leave out corrected=False"):
+        Repair(**fields, corrected=False)
+
+
 def test_images_of_a_scale(cache, monkeypatch):
     """A scale whose images are looked at in part says so with its results."""
     whole = Bench("digits", 4, "cpu").setting("mlp")

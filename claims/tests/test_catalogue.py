@@ -7,7 +7,7 @@ from reports.coverage import read_catalogue
 OURS = {
     "matching/assignment-optimal",  # by brute force
     "matching/group-laws",
-    "minimal/later-spawn-restores",  # spawned later: CLAIMS asks to report it
+    "minimal/later-spawn-restores",  # spawned later
     "renormalization/uncorrected-rescale-beats-repair",  # why the order is another one
 }
 """Claims of our own, that decide no sentence of the three papers."""

@@ -148,10 +148,12 @@ def test_places_that_lack_a_setting_to_look_at_are_left_out():
         ({"networks": 8}, 16, {"mlp": 8}),
         ({"networks": 8}, 6, {"mlp": 6}),
         ({"networks": {"mlp": 8}, "uses": lambda _: ("vgg",)}, 16, {"vgg": 8}),
-        ({"networks": {"vgg": 8}}, 16, {"mlp": 16}),
+        ({"networks": {"vgg": 8}, "settings": ("mlp", "vgg")}, 16, {"mlp": 16}),
         ({"tuple_size": 3}, 16, {"mlp": 15}),
         ({"tuple_size": 3}, 6, {"mlp": 6}),
         ({"tuple_size": 3}, 4, {}),
+        ({"tuple_size": 3, "networks": 12}, 16, {"mlp": 12}),
+        ({"tuple_size": 3, "networks": 12}, 8, {"mlp": 6}),
         ({"settings": ("random",)}, 4, {}),
     ],
 )
@@ -164,6 +166,8 @@ def test_what_is_declared_says_which_networks_are_wanted(fields, seeds, demand):
 class Twelve:
     """Stands in for the bench, whose settings have twelve networks."""
 
+    count = 12
+
     def setting(self, _):
         return self
 
@@ -172,6 +176,9 @@ class Twelve:
 
     def pairs(self, count):
         return [SimpleNamespace(name=f"{2 * n}-{2 * n + 1}") for n in range(6)][:count]
+
+    def tuples(self, size):
+        return [SimpleNamespace(name=f"from {n}") for n in range(0, 12, size)]
 
 
 @pytest.mark.parametrize(("given", "most"), [(6, 6), (None, 12)])
@@ -197,12 +204,32 @@ def test_a_setting_that_is_not_declared_is_refused(what):
 
 
 def test_tuples_need_their_size():
-    """It is declared, as what is planned depends on it, and all tuples are used."""
+    """It is declared, as what is planned depends on it."""
     message = "topic/claim looks at tuples .*: give the claim a tuple_size="
     with pytest.raises(ValueError, match=message):
         Trial(place(), Twelve()).tuples()
-    with pytest.raises(ValueError, match="leave out networks= or tuple_size="):
-        claim(id="topic/other", networks=8, tuple_size=3)
+
+
+@pytest.mark.parametrize(("most", "count"), [(None, 4), (6, 2), (10, 3)])
+def test_no_more_tuples_are_looked_at_than_are_declared(most, count):
+    """As many whole ones as fit into the networks."""
+    trial = Trial(place(networks=most, tuple_size=3), Twelve())
+    assert len(trial.tuples()) == count
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"networks": 2}, "to fewer than 4, which decide nothing: raise networks="),
+        ({"networks": 0}, "to fewer than 4"),
+        ({"networks": 8, "tuple_size": 5}, "to fewer than 10"),
+        ({"networks": {"vgg": 8}}, "limits the networks of vgg, .*: choose from mlp"),
+        ({"tuple_size": 1}, "about tuples of 1: give tuple_size= 2 or more"),
+    ],
+)
+def test_limits_that_can_not_be_meant_are_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        claim(**fields)
 
 
 def test_trend_is_decided_on_rows_and_shown_as_rank_correlations():
@@ -281,11 +308,7 @@ def test_too_few_networks_for_two_tuples_are_inconclusive():
     """Said with the number of seeds that it takes; no statistics of one tuple."""
 
     class Few:
-        def setting(self, _):
-            return self
-
-        def tuples(self, size):
-            return ["the only one"]
+        count = 6  # no network of them is asked for
 
     trial = Trial(place(tuple_size=4), Few())
     with pytest.raises(Inconclusive, match="two tuples of 4 networks need --seeds 8"):

@@ -1,9 +1,14 @@
 """What the claims declare that they look at, against the settings of all scales."""
 
+from pathlib import Path
+
 import pytest
 
-from claims.claim import TOPICS
+from claims.claim import TOPICS, Place, whole_scale
 from fixtures import scales
+from reports.results import read
+
+RECORDS = Path(__file__).parents[2] / "reports" / "records"
 
 LEFT_OUT = {
     "digits": set(),
@@ -18,6 +23,23 @@ def places(claim, scale):
     """Return the settings and variants on which a claim is asserted at a scale."""
     found = claim.parameters(scale, scales.settings(scale))
     return {(p.values[0].setting, p.values[0].variant) for p in found}
+
+
+def test_scales_with_fewer_epochs_are_known():
+    """What is said of a scale holds for them too."""
+    for scale in scales.SCALES:
+        assert whole_scale(scale) == whole_scale(scales.short_name(scale, 3)) == scale
+
+
+def test_what_is_declared_was_looked_at(declared):
+    """In kept runs every test has looked at all settings that its claim names."""
+    results = [result for path in RECORDS.glob("*.jsonl") for result in read(path)]
+    assert len(results) > 500
+    for result in results:
+        place = Place(declared[result.id], result.scale, result.setting, result.variant)
+        looked_at = {fixture["name"] for fixture in result.fixtures}
+        # A trial of too few tuples looks at none.
+        assert looked_at == {*place.uses} or not result.pairs, place
 
 
 def test_topics_are_those_of_claims(declared):

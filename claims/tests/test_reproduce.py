@@ -177,7 +177,7 @@ def test_no_time_is_left_to_decide(again):
 
 def test_deciding_trains_nothing(empty):
     """A test that lacks networks is an error that says so, and trains none."""
-    session = Reproduction(Plan(scale=SCALE), empty)
+    session = Reproduction(Plan(SCALE, seeds=4), empty)
     session._started = time.time()
     empty.mkdir()
     session._session([TEST], 4)
@@ -199,7 +199,7 @@ def test_results_of_a_killed_session_are_kept(again):
     record["measured_at"] = "2030-01-01T00:00:00+00:00"
     lines = json.dumps(record) + "\n" + json.dumps(record)[:50]
     (again / ".records.jsonl").write_text(lines)
-    Reproduction(Plan(scale=SCALE), again).report()
+    Reproduction(Plan(SCALE, seeds=4), again).report()
     assert [r["setting"] for r in records(again)] == ["plain-resnet", "plain-vgg"]
     assert all(r["p_holm"] <= 1 for r in records(again))
     assert "plain-resnet" in (again / "index.html").read_text()
@@ -222,7 +222,7 @@ def test_a_selection_of_nothing_is_told(empty):
 
 def test_a_step_that_fails_does_not_stop_the_others(empty):
     empty.mkdir()
-    session = Reproduction(Plan(scale=SCALE), empty)
+    session = Reproduction(Plan(SCALE, seeds=4), empty)
     with session._step("packing"):
         raise OSError("the disk is full")
     assert session.failures == ["packing failed: OSError: the disk is full"]
@@ -238,7 +238,7 @@ def test_networks_beyond_the_limits_are_left_out(again, limits):
     assert size == 4 * sum(p.numel() for p in model.parameters())
     assert 0.5e6 < size < 0.9e6
     shutil.rmtree(again / "pack")
-    session = Reproduction(Plan(scale=SCALE, pack_dtype="float32", **limits), again)
+    session = Reproduction(Plan(SCALE, 4, pack_dtype="float32", **limits), again)
     session._started = time.time()
     session._pack(jobs)
     packed = [*(again / "pack").glob("*/seed-*/model.safetensors")]
