@@ -193,7 +193,7 @@ MATCHING_SPARES_UNITS = Claim(
             "digits",
             "plain-vgg",
             "activations",
-        ): "Under 5% of the units are dead, matched or not (-0.52 [-1.4, 0.39]"
+        ): "Under 5% of the units are dead, matched or not (-0.65 [-1.6, 0.26]"
         " % of units, n = 8).",
         (
             "digits",
