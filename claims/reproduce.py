@@ -407,6 +407,8 @@ def run_until(
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,  # Ctrl-C comes to us, and we pass it on
+        # What a shell starts in the background ignores it, and so would the command.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
     def send(number: int, to: Callable[[int, int], None]) -> None:
