@@ -117,6 +117,8 @@ class Claim:
     tuple_size
         Networks of each tuple, if the test looks at tuples; of ``networks`` there are
         as many whole ones as fit.
+    not_at
+        From scales where it can't be asked to the reason.
     unit
         Unit of the quantity.
     paper
@@ -141,6 +143,7 @@ class Claim:
     uses: Callable[["Place"], Sequence[str]] = own_setting
     networks: int | Mapping[str, int] | None = None
     tuple_size: int | None = None
+    not_at: Mapping[str, str] = field(default_factory=dict)
     unit: str = "points"
     paper: Sequence[PaperValue] = ()
     kind: str = "empirical"
@@ -200,10 +203,10 @@ class Claim:
         settings
             The settings that the scale has.  Places whose own setting, or one that
             the test looks at, is not among them are left out, but for those of random
-            networks.  At some scales whole topics are, see `TOPICS`.
+            networks.  At some scales whole topics are, see `TOPICS`, or the claim is.
         """
-        topics = TOPICS.get(whole_scale(scale))
-        if topics is not None and self.topic not in topics:
+        whole = whole_scale(scale)
+        if whole in self.not_at or self.topic not in TOPICS.get(whole, {self.topic}):
             return []
         places = [
             Place(self, scale, setting, variant)
@@ -375,7 +378,9 @@ class Trial:
                 f"{self.place.claim.id} looks at tuples and does not declare of how "
                 "many networks: give the claim a tuple_size="
             )
-        if self._bench.count < 2 * size:  # not one network is looked at, or trained
+        if (
+            len(self._bench.seeds) < 2 * size
+        ):  # not one network is looked at, or trained
             self.record |= {
                 "rule": "",
                 "decision": f"two tuples of {size} networks need --seeds {2 * size}",

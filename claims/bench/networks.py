@@ -52,7 +52,6 @@ class Bench:
     def __init__(self, scale: str, seeds: int, device: str):
         self.scale = scale
         self.seeds = tuple(range(seeds))
-        self.count = seeds
         self.device = torch.device(device)
         self.batches_measured = BATCHES_MEASURED.get(whole_scale(scale))
         self._settings: dict[str, Setting] = {}

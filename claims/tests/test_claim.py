@@ -121,6 +121,14 @@ def test_settings_that_a_scale_lacks_are_left_out():
     assert [place.setting for place in places] == ["mlp", "random"]
 
 
+def test_scales_where_a_claim_can_not_be_asked_leave_it_out():
+    """Those with fewer epochs too."""
+    made = claim(not_at={"tiny": "it has too few images"})
+    assert made.parameters("tiny", ("mlp",)) == []
+    assert made.parameters("tiny-epochs3", ("mlp",)) == []
+    assert made.parameters("digits", ("mlp",)) != []
+
+
 def place(**more):
     """Return the first place of a claim at a scale of three settings."""
     [parameter, *_] = claim(**more).parameters("tiny", ("mlp", "vgg", "mlp-weights"))
@@ -166,7 +174,7 @@ def test_what_is_declared_says_which_networks_are_wanted(fields, seeds, demand):
 class Twelve:
     """Stands in for the bench, whose settings have twelve networks."""
 
-    count = 12
+    seeds = range(12)
 
     def setting(self, _):
         return self
@@ -308,7 +316,7 @@ def test_too_few_networks_for_two_tuples_are_inconclusive():
     """Said with the number of seeds that it takes; no statistics of one tuple."""
 
     class Few:
-        count = 6  # no network of them is asked for
+        seeds = range(6)  # no network of them is asked for
 
     trial = Trial(place(tuple_size=4), Few())
     with pytest.raises(Inconclusive, match="two tuples of 4 networks need --seeds 8"):

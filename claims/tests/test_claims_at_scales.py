@@ -47,6 +47,9 @@ def test_topics_are_those_of_claims(declared):
     topics = {claim.topic for claim in declared.values()}
     assert set().union(*TOPICS.values()) <= topics
     assert TOPICS.keys() <= scales.SCALES.keys()
+    assert all(
+        claim.not_at.keys() <= scales.SCALES.keys() for claim in declared.values()
+    )
 
 
 def test_every_place_is_at_some_scale(declared):
@@ -61,7 +64,8 @@ def test_claims_are_left_out_where_nothing_is_there_to_compare_with(declared, sc
     """Elsewhere they are on all of their settings that the scale has."""
     topics = set()
     for claim in declared.values():
-        if claim.topic not in TOPICS.get(scale, {claim.topic}):
+        topic_asked = claim.topic in TOPICS.get(scale, {claim.topic})
+        if scale in claim.not_at or not topic_asked:
             assert not places(claim, scale)
             continue
         there = {*claim.settings} & {*scales.settings(scale), "random"}
