@@ -611,23 +611,31 @@ def _observe(
     """
     moments = {name: _Moments() for name in layers}
     fixed = fixed or {}
+    observed = [graph.layer(name) for name in layers]
+    last = max(observed, key=graph.layers.index, default=None)
 
     def around(layer: Layer) -> Around:
-        def observed(operation: Any, *args: Any, **kwargs: Any) -> Tensor:
+        def run(operation: Any, *args: Any, **kwargs: Any) -> Tensor:
             output = operation(*args, **kwargs)
             if layer.name in fixed:
                 return _transform(output, layer, fixed[layer.name])
             now = moments[layer.name].add(output, layer.channel_axis)
+            if layer == last and keep is None:
+                raise _AllSeen
             if change is None:
                 return output
             return _transform(output, layer, change(layer.name, now))
 
-        return observed
+        return run
 
-    found = [graph.layer(name) for name in (*layers, *fixed)]
-    nodes = {layer.node: around(layer) for layer in found}
+    changed = [graph.layer(name) for name in fixed]
+    nodes = {layer.node: around(layer) for layer in (*observed, *changed)}
     _run_all(graph, state, batches, nodes, keep)
     return {name: moment.average() for name, moment in moments.items()}
+
+
+class _AllSeen(Exception):
+    """Nothing more of a batch is wanted: the rest of the network need not run."""
 
 
 def _run_all(
@@ -642,10 +650,13 @@ def _run_all(
     with torch.no_grad():
         for inputs, _ in batches:
             arguments = inputs if isinstance(inputs, tuple) else (inputs,)
-            output = graph.run(state, *arguments, around=around)
+            empty = False
+            try:
+                output = graph.run(state, *arguments, around=around)
+            except _AllSeen:
+                continue
             if keep is not None:
                 keep(output)
-            empty = False
     if empty:
         raise ValueError("no batches: give at least one pair of inputs and targets")
 

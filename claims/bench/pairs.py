@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from torch import Tensor
@@ -192,27 +192,28 @@ class Pair:
     ) -> lmc.Curve:
         """Evaluate 11 networks from A to the matched B on the test set."""
 
+        setting = self.setting
+        between = (
+            partial(lmc.interpolate_homogeneous, setting.symmetry.graph)
+            if homogeneous
+            else lmc.interpolate
+        )
+
         def measure() -> dict[str, Tensor]:
-            setting = self.setting
-            ends, batches = (self.a.state, self.matched(method, found_on)), []
-            batches = setting.batches("test")
+            # What other claims look at too.  The matched B is B, as a function.
+            known = {0.0: self.a.evaluate(), 1.0: self.b.evaluate()}
             if not homogeneous:
-                found = lmc.curve(setting.model, *ends, batches)
-                return {"value": as_values([found.loss, found.accuracy])}
-            graph = setting.symmetry.graph
+                known[0.5] = self.midpoint(method, found_on=found_on)
+            ends = (self.a.state, self.matched(method, found_on))
+            batches = setting.batches("test")
             points = [
-                lmc.evaluate(
-                    setting.model,
-                    lmc.interpolate_homogeneous(graph, *ends, lam),
-                    batches,
-                )
+                known.get(lam)
+                or lmc.evaluate(setting.model, between(*ends, lam), batches)
                 for lam in lmc.LAMBDAS
             ]
-            return {
-                "value": as_values(
-                    [[p.loss for p in points], [p.accuracy for p in points]]
-                )
-            }
+            loss = [point.loss for point in points]
+            accuracy = [point.accuracy for point in points]
+            return {"value": as_values([loss, accuracy])}
 
         spec = {
             "method": method,

@@ -216,6 +216,17 @@ def test_renormalization_without_bias_runs_unfused(cache):
     assert not torch.allclose(middle.run(middle.state, images), plain)
 
 
+def test_curve_is_that_of_the_matched_network(mlp):
+    """Though its ends and its middle are taken from what is known of them."""
+    pair = mlp.pairs()[0]
+    found = pair.curve("weights")
+    ends = pair.a.state, pair.matched("weights")
+    direct = lmc.curve(mlp.model, *ends, mlp.batches("test"))
+    assert found.accuracy == direct.accuracy
+    assert found.loss == pytest.approx(direct.loss, rel=1e-6)
+    assert len({*found.loss}) == 11
+
+
 def test_homogeneous_curve(mlp):
     """Its middle is the homogeneous midpoint, evaluated by hand."""
     pair = mlp.pairs()[0]

@@ -141,12 +141,13 @@ class _Moments:
         self.product = torch.zeros(size, size, dtype=dtype)
 
     def add(self, a: Tensor, b: Tensor, by_samples: bool) -> None:
-        """Add one batch of activations, ``(samples, units)`` each."""
+        """Add one batch of activations, ``(samples, units)`` each, which are lost."""
         weight = len(a) if by_samples else 1
-        both = torch.stack([a, b])
-        self.mean += weight * both.mean(1).cpu()
-        self.square += weight * both.square().mean(1).cpu()
         self.product += weight * (a.T @ b).cpu() / len(a)
+        for which, units in enumerate((a, b)):
+            self.mean[which] += weight * units.mean(0).cpu()
+            # In place: for new memory of this size the system would be asked anew.
+            self.square[which] += weight * units.square_().mean(0).cpu()
         self.weight += weight
 
     def constant(self) -> Tensor:
@@ -192,12 +193,15 @@ def _record(
         def around(operation: Any, *args: Any, **kwargs: Any) -> Tensor:
             value: Tensor = operation(*args, **kwargs)
             for key in wanted[node]:
-                positions = taps[key].positions.to(value.device)
+                positions = taps[key].positions
+                units, axis = flattened(value, taps[key].axes)
+                if not torch.equal(positions, torch.arange(units.shape[axis])):
+                    units = units.index_select(axis, positions.to(value.device))
                 # A copy: the model may go on to change the value in place.
-                whole, axis = flattened(value, taps[key].axes)
-                units = whole.index_select(axis, positions)
-                flat = units.movedim(axis, -1).reshape(-1, len(positions))
-                recorded[key] = flat.to(dtype)
+                own = units.movedim(axis, -1).to(
+                    dtype, copy=True, memory_format=torch.contiguous_format
+                )
+                recorded[key] = own.reshape(-1, len(positions))
             return value
 
         return around
