@@ -6,15 +6,22 @@ activation matching, renormalization) reads them here, from the graph of
 """
 
 import copy
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.export.graph_signature import InputKind, OutputKind
+from torch.export.graph_signature import (
+    ConstantArgument,
+    InputKind,
+    OutputKind,
+    TensorArgument,
+)
 from torch.func import functional_call
-from torch.fx import Interpreter, Node
+from torch.fx import GraphModule, Interpreter, Node
+from torch.fx.node import map_aggregate
 from torch.utils import _pytree as pytree
 
 State = Mapping[str, Tensor]
@@ -112,6 +119,12 @@ class Graph:
         self.aliases = _aliases(model)
         self.layers = tuple(filter(None, map(self._layer, self.nodes)))
         self.batch_norms = tuple(filter(None, map(self._batch_norm, self.nodes)))
+        # Each access to call_spec makes a class: as slow as running a small network.
+        self._in_spec, self._out_spec = program.call_spec
+        self._sizes = _sizes(program)
+        self._mutated = _mutated(program)
+        self._lead, self._traced_at = _lead(program)
+        self._moved: dict[_Place, _Program] = {}
 
     def layer(self, name: str) -> Layer:
         """Return the layer of this name.
@@ -147,10 +160,13 @@ class Graph:
         Parameters
         ----------
         state
-            Parameters and buffers by name, of any floating dtype and device.
+            Parameters and buffers by name, of any floating dtype and on any device.
+            Neither they nor the inputs are changed: what the model writes into is
+            copied.
         *inputs
-            The model's inputs, of the same structure as those it was traced with
-            (the first axis may have another size).
+            The model's inputs, of the same dtype and device, and of the same
+            structure as those it was traced with (a list for a tuple is fine).  The
+            first axis may have another size, unless the model fixes it.
         around
             For the names of some nodes, a function that stands in for the
             operation: it is called with the operation and its arguments, and
@@ -164,20 +180,24 @@ class Graph:
         Raises
         ------
         ValueError
-            A parameter is missing from ``state``, the number of inputs is wrong, or
-            ``around`` names a node that the graph does not have.
+            A parameter is missing from ``state``, the number or structure of the
+            inputs is wrong, the graph holds for another size of the first axis or
+            for another value of an input that is no tensor, or ``around`` names a
+            node that the graph does not have.
+
+        Notes
+        -----
+        What the model itself creates or casts (``x.float()``, ``torch.arange``, its
+        constants) has in the graph the dtype and device of the trace.  Those of the
+        parameters then are replaced by those of ``state``.
         """
         unknown = set(around or ()) - {node.name for node in self.nodes}
         if unknown:
             raise ValueError(f"the graph has no nodes {sorted(unknown)}")
-        leaves = pytree.tree_leaves(inputs)
-        specs = self._program.graph_signature.input_specs
-        taken = sum(spec.kind is InputKind.USER_INPUT for spec in specs)
-        if len(leaves) != taken:
-            raise ValueError(f"the model takes {taken} inputs, got {len(leaves)}")
+        leaves = self._leaves(inputs)
         values = iter(leaves)
         arguments: list[Any] = []
-        for spec in specs:
+        for spec in self._program.graph_signature.input_specs:
             if spec.kind is InputKind.USER_INPUT:
                 arguments.append(next(values))
             elif spec.target in state:
@@ -189,7 +209,19 @@ class Graph:
                     f"the state dict lacks {spec.target!r}, which the model uses: "
                     "pass a whole model.state_dict()"
                 )
-        returned = _Interpreter(self._program.graph_module, around or {}).run(
+        module = self._program.graph_module
+        if self._lead is not None:
+            place = (arguments[self._lead].dtype, arguments[self._lead].device)
+            if place != self._traced_at:
+                module, constants = self._at(place)
+                for position, spec in enumerate(
+                    self._program.graph_signature.input_specs
+                ):
+                    if spec.target in constants and spec.target not in state:
+                        arguments[position] = constants[spec.target]
+        for position in self._mutated:
+            arguments[position] = arguments[position].clone()
+        returned = _Interpreter(module, around or {}).run(
             *arguments, enable_io_processing=False
         )
         outputs = [
@@ -199,7 +231,49 @@ class Graph:
             )
             if spec.kind is OutputKind.USER_OUTPUT
         ]
-        return pytree.tree_unflatten(outputs, self._program.call_spec.out_spec)
+        return pytree.tree_unflatten(outputs, self._out_spec)
+
+    def _leaves(self, inputs: tuple[Any, ...]) -> list[Any]:
+        """Return the leaves of the inputs in the graph's order, checked."""
+        expected = self._in_spec.child(0)
+        if len(inputs) != expected.num_children:
+            raise ValueError(
+                f"the model takes {expected.num_children} inputs, got {len(inputs)}"
+            )
+        leaves = list(_flattened(expected, inputs, "inputs"))
+        for leaf, (name, fixed, least, most) in zip(leaves, self._sizes, strict=True):
+            if isinstance(fixed, ConstantArgument):
+                if isinstance(leaf, Tensor) or leaf != fixed.value:
+                    raise ValueError(
+                        f"the input {name!r} was {fixed.value!r} when the model was "
+                        "traced, and the graph holds for that value only: trace the "
+                        "model again with the other one"
+                    )
+            elif not isinstance(leaf, Tensor):
+                raise ValueError(
+                    f"the input {name!r} was a tensor when the model was traced, got "
+                    f"{type(leaf).__name__}"
+                )
+            elif leaf.ndim and not least <= len(leaf) <= most:
+                sizes = f"{least}" if least == most else f"{least} to {most}"
+                raise ValueError(
+                    f"the first axis of the input {name!r} has size {len(leaf)}, but "
+                    f"the model's code makes its graph hold for {sizes} only (a loop "
+                    "over the samples, or a branch on their number): use that size, "
+                    "or write the model's forward for any number of samples"
+                )
+        return leaves
+
+    def _at(self, place: "_Place") -> "_Program":
+        """Return the graph and its constants at another dtype and device, kept."""
+        if place not in self._moved:
+            constants = {
+                name: _moved(value, self._traced_at, place)
+                for name, value in self._program.constants.items()
+            }
+            module = _at(self._program.graph_module, self._traced_at, place)
+            self._moved[place] = module, constants
+        return self._moved[place]
 
     def name_of(self, value: Any) -> str | None:
         """Return the state-dict name of a node's argument, None if it has none."""
@@ -225,8 +299,179 @@ class Graph:
         return BatchNorm(node.name, mean, variance)
 
 
+_Place = tuple[torch.dtype, torch.device]
+_Program = tuple[GraphModule, Mapping[str, Any]]
+
+
+class _Size(NamedTuple):
+    """What the graph demands of an input: its value, or the size of its first axis."""
+
+    name: str
+    argument: Any
+    least: float
+    most: float
+
+
+def _sizes(program: torch.export.ExportedProgram) -> list[_Size]:
+    """Read what the graph holds for from the example inputs that it has seen.
+
+    ``torch.export`` makes the first axis a constant, or bounds its size, where the
+    model's code depends on it.
+    """
+    values = {node.name: node.meta.get("val") for node in program.graph.nodes}
+    sizes = []
+    for spec in program.graph_signature.input_specs:
+        if spec.kind is not InputKind.USER_INPUT:
+            continue
+        least, most, name = 0.0, math.inf, spec.arg.name
+        if isinstance(spec.arg, TensorArgument) and values[name].ndim:
+            size = values[name].shape[0]
+            one = size if isinstance(size, int) else size.node.maybe_as_int()
+            if one is not None:
+                least = most = one
+            elif (bounds := program.range_constraints.get(size.node.expr)) is not None:
+                # Export itself excludes 0 and 1, for all models.
+                least = int(bounds.lower) if bounds.lower > 2 else 0
+                most = int(bounds.upper) if bounds.upper.is_Integer else math.inf
+        sizes.append(_Size(name, spec.arg, least, most))
+    return sizes
+
+
+def _flattened(spec: pytree.TreeSpec, value: Any, where: str) -> Iterator[Any]:
+    """Yield the leaves of a value in the order of a structure that it must have."""
+    if spec.is_leaf():
+        if not pytree.tree_is_leaf(value):
+            raise ValueError(
+                f"{where}: the model was traced with a single value here, got "
+                f"{type(value).__name__}"
+            )
+        yield value
+    elif issubclass(spec.type, dict) and isinstance(value, dict):
+        # The names that the spec was made with, in its order.
+        names = pytree.tree_unflatten(range(spec.num_leaves), spec).keys()
+        if value.keys() != names:
+            raise ValueError(
+                f"{where}: the model was traced with the names "
+                f"{sorted(map(str, names))}, got {sorted(map(str, value))}"
+            )
+        for name, child in zip(names, spec.children(), strict=True):
+            yield from _flattened(child, value[name], f"{where}[{name!r}]")
+    elif issubclass(spec.type, (tuple, list)) and isinstance(value, (tuple, list)):
+        if len(value) != spec.num_children:
+            raise ValueError(
+                f"{where}: the model was traced with {spec.num_children} values "
+                f"here, got {len(value)}"
+            )
+        for number, (child, part) in enumerate(
+            zip(spec.children(), value, strict=True)
+        ):
+            yield from _flattened(child, part, f"{where}[{number}]")
+    else:
+        leaves, own = pytree.tree_flatten(value)
+        if own != spec:
+            raise ValueError(
+                f"{where}: the model was traced with a {spec.type.__name__} here, "
+                f"got {type(value).__name__}"
+                if spec.type is not type(value)
+                else f"{where}: the {spec.type.__name__} has another structure than "
+                "the one that the model was traced with"
+            )
+        yield from leaves
+
+
+def _graphs(module: GraphModule) -> Iterator[GraphModule]:
+    """Yield a graph with those inside it (``torch.no_grad``, ``torch.cond``)."""
+    return (part for part in module.modules() if isinstance(part, GraphModule))
+
+
+def _mutated(program: torch.export.ExportedProgram) -> tuple[int, ...]:
+    """Return the positions of the graph's inputs that its operations write into.
+
+    An operation's schema says into which arguments it writes; the tensors of the
+    trace, which of them are views of an input.
+    """
+    written: set[int] = set()
+    same: dict[int, int] = {}
+    for part in _graphs(program.graph_module):
+        for node in part.graph.nodes:
+            if not isinstance(node.target, torch._ops.OpOverload):
+                continue
+            if operation_name(node) == "dropout":
+                # In evaluation mode it returns its input, in the trace a copy of it.
+                for storage in _storages(node.args[0]):
+                    first = same.get(storage, storage)
+                    same.update((copied, first) for copied in _storages(node))
+            for number, parameter in enumerate(node.target._schema.arguments):
+                if parameter.is_write:
+                    for storage in _storages(argument(node, number)):
+                        written.add(same.get(storage, storage))
+    nodes = {node.name: node for node in program.graph.nodes}
+    return tuple(
+        position
+        for position, spec in enumerate(program.graph_signature.input_specs)
+        if written.intersection(_storages(nodes[spec.arg.name]))
+    )
+
+
+def _storages(value: Any) -> list[int]:
+    """Return the storages of the tensors of a node (or of nodes) in the trace."""
+    nodes = [node for node in pytree.tree_leaves(value) if isinstance(node, Node)]
+    tensors = pytree.tree_leaves([node.meta.get("val") for node in nodes])
+    return [
+        tensor.untyped_storage()._cdata
+        for tensor in tensors
+        if isinstance(tensor, Tensor) and tensor.layout is torch.strided
+    ]
+
+
+def _lead(
+    program: torch.export.ExportedProgram,
+) -> tuple[int | None, _Place]:
+    """Return which of the graph's inputs says dtype and device, and those traced.
+
+    The first floating parameter or buffer; in a model without one, the first
+    floating input.
+    """
+    nodes = {node.name: node for node in program.graph.nodes}
+    specs = list(enumerate(program.graph_signature.input_specs))
+    own = [s for s in specs if s[1].kind is InputKind.PARAMETER or s[1].persistent]
+    given = [s for s in specs if s[1].kind is InputKind.USER_INPUT]
+    for position, spec in (*own, *given):
+        value = nodes[spec.arg.name].meta.get("val")
+        if isinstance(value, Tensor) and value.is_floating_point():
+            return position, (value.dtype, value.device)
+    return None, (torch.get_default_dtype(), torch.device("cpu"))
+
+
+def _moved(value: Any, source: _Place, target: _Place) -> Any:
+    """Replace the dtype and device of the trace, in a tensor or in an argument."""
+    if isinstance(value, Tensor):
+        dtype, device = (_moved(v, source, target) for v in (value.dtype, value.device))
+        return value.to(device, dtype)
+    if isinstance(value, torch.dtype):
+        return target[0] if value == source[0] else value
+    if isinstance(value, torch.device):
+        return target[1] if value.type == source[1].type else value
+    return value
+
+
+def _at(module: GraphModule, source: _Place, target: _Place) -> GraphModule:
+    """Return a copy of a graph in which the dtype and device are replaced."""
+    module = copy.deepcopy(module)
+    for part in _graphs(module):
+        for node in list(part.graph.nodes):
+            if node.target is torch.ops.aten._assert_tensor_metadata.default:
+                part.graph.erase_node(node)  # asserts those of the trace
+            elif node.target is not torch.ops.aten.view.dtype:  # looks at the bits
+                node.args, node.kwargs = map_aggregate(
+                    (node.args, node.kwargs), lambda v: _moved(v, source, target)
+                )
+        part.recompile()
+    return module
+
+
 class _Interpreter(Interpreter):
-    def __init__(self, module: torch.fx.GraphModule, around: Mapping[str, Around]):
+    def __init__(self, module: GraphModule, around: Mapping[str, Around]):
         super().__init__(module)
         self._around = around
 
@@ -285,7 +530,9 @@ def trace(model: nn.Module, *example_inputs: Any) -> Graph:
         Any module that ``torch.export`` accepts, in evaluation mode.
     *example_inputs
         Inputs as the model takes them, with at least two samples on the first
-        axis, which may have another size when the graph is run.
+        axis, which may have another size when the graph is run (unless the model's
+        code depends on it: see :meth:`Graph.run`).  Tensors of size 1 there and
+        values that are no tensors are shared by all samples.
 
     Returns
     -------
@@ -294,8 +541,8 @@ def trace(model: nn.Module, *example_inputs: Any) -> Graph:
     Raises
     ------
     TraceError
-        The model is in train mode, does not run on the inputs, or ``torch.export``
-        refuses it.
+        The model is in train mode, does not run on the inputs, ``torch.export``
+        refuses it, or the inputs are of a single sample.
 
     Examples
     --------
@@ -309,6 +556,16 @@ def trace(model: nn.Module, *example_inputs: Any) -> Graph:
         raise TraceError(
             "the model (or a part of it) is in train mode, where dropout and "
             "BatchNorm make it no function of its parameters: call model.eval() first"
+        )
+    first = [
+        value.shape[0]
+        for value in pytree.tree_leaves(example_inputs)
+        if isinstance(value, Tensor) and value.ndim
+    ]
+    if first and max(first) < 2:
+        raise TraceError(
+            f"the example inputs have {max(first)} samples, and a graph of so few "
+            "would hold for no other number: give at least two on the first axis"
         )
     # A copy: the graph keeps its inputs, and with a slice of a data set all of it.
     example_inputs = pytree.tree_map_only(Tensor, torch.clone, example_inputs)
@@ -338,17 +595,64 @@ def trace(model: nn.Module, *example_inputs: Any) -> Graph:
     return Graph(program, model)
 
 
-def call(model: nn.Module, state: State, inputs: tuple[Any, ...]) -> Any:
-    """Run a module with the given parameters and buffers in place of its own."""
+def as_arguments(inputs: Any) -> tuple[Any, ...]:
+    """Return a batch's inputs as the arguments of a model.
+
+    A tuple or a list holds the arguments (a DataLoader makes lists of tuples);
+    anything else is the one argument.
+
+    Examples
+    --------
+    >>> as_arguments([1, 2]), as_arguments((1, 2)), as_arguments({"x": 1})
+    ((1, 2), (1, 2), ({'x': 1},))
+    """
+    return tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
+
+
+def call(
+    model: nn.Module,
+    state: State,
+    inputs: tuple[Any, ...],
+    *,
+    expendable: bool = False,
+) -> Any:
+    """Run a module with the given parameters and buffers in place of its own.
+
+    Buffers are copied, so that neither ``state`` nor the module is changed by a model
+    that writes into them.
+
+    Raises
+    ------
+    ValueError
+        The model writes into its inputs (unless ``expendable``): where they are used
+        again, as for each point of a curve, that would be other data.
+    """
     # Each place of each module once: tied tensors come under all their names in a
     # state dict, and functional_call would not restore a module with two names.
-    places = [
-        f"{path}.{name}".removeprefix(".")
-        for path, module in model.named_modules()
-        for name in (*module._parameters, *module._buffers)
+    own = {}
+    for path, module in model.named_modules():
+        prefix = f"{path}." if path else ""
+        for name in module._parameters:
+            if prefix + name in state:
+                own[prefix + name] = state[prefix + name]
+        for name, buffer in module._buffers.items():
+            value = state.get(prefix + name, buffer)
+            if value is not None:
+                own[prefix + name] = value.clone()
+    tensors = [
+        value
+        for value in pytree.tree_leaves(inputs)
+        if isinstance(value, Tensor) and not value.is_inference()
     ]
-    own = {name: state[name] for name in places if name in state}
-    return functional_call(model, own, inputs, tie_weights=False)
+    versions = [tensor._version for tensor in tensors]
+    outputs = functional_call(model, own, inputs, tie_weights=False)
+    if not expendable and versions != [tensor._version for tensor in tensors]:
+        raise ValueError(
+            f"{type(model).__name__} changes its inputs in place, and they are used "
+            "again: write x = x - 1 for x.sub_(1) in its forward (and inplace=False), "
+            "or use lmc.graph.trace(model, ...).run, which copies them"
+        )
+    return outputs
 
 
 def without_tensors(model: nn.Module) -> nn.Module:

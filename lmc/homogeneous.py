@@ -4,6 +4,8 @@ A ReLU network without normalization is homogeneous: if every weight is multipli
 ``c`` and the bias of layer ``l`` by ``c^l``, its output is multiplied by ``c^L``.
 """
 
+from typing import Any
+
 from torch import Tensor
 from torch.fx import Node
 
@@ -39,7 +41,9 @@ def homogeneous_degrees(graph: Graph) -> dict[str, int]:
     ------
     ValueError
         The model is not homogeneous: it has an operation that is not, or a sum of
-        paths with different numbers of layers, as residual networks have.
+        paths with different numbers of layers, as residual networks have, or adds a
+        constant other than zero behind a layer (in front of all layers it is part of
+        the input).
 
     Examples
     --------
@@ -63,6 +67,11 @@ def homogeneous_degrees(graph: Graph) -> dict[str, int]:
         value = node.meta.get("val")
         if not found or not isinstance(value, (Tensor, list, tuple)):
             continue
+        if (constant := _constant(node)) and any(found):
+            raise ValueError(
+                f"{node.target} (node {node.name}) adds the constant {constant} behind "
+                f"{max(found)} layers: the model is not homogeneous; use interpolate"
+            )
         if node.name in layers:
             degrees[node] = degrees[argument(node, 0)] + 1
             bias = layers[node.name].bias
@@ -90,6 +99,16 @@ def homogeneous_degrees(graph: Graph) -> dict[str, int]:
                 "interpolate"
             )
     return biases
+
+
+def _constant(node: Node) -> Any:
+    """The number that an operation joins to the values that it takes, 0 for none."""
+    number = None
+    if operation_name(node) in _JOINING:
+        number = argument(node, "other")
+    elif operation_name(node) == "pad":
+        number = argument(node, "value")
+    return 0 if number is None or isinstance(number, Node) else number
 
 
 def interpolate_homogeneous(

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lmc.graph import State, call, in_train_mode
+from lmc.graph import State, as_arguments, call, in_train_mode
+from lmc.logits import check_logits
 
 LAMBDAS = tuple(index / 10 for index in range(11))
 """Eleven equidistant points, as in every curve of arXiv 2402.05966."""
@@ -238,15 +239,15 @@ def evaluate(
     Raises
     ------
     ValueError
-        The model is in train mode, the state dict lacks something, or there is no
-        sample.
+        The model is in train mode, the state dict lacks something, what the model
+        returns are no logits of the samples, or there is no sample.
     """
     run = _runner(model, state) if isinstance(model, nn.Module) else model
     loss, right, samples = 0.0, 0, 0
     with torch.no_grad():
         for inputs, targets in batches:
-            arguments = inputs if isinstance(inputs, tuple) else (inputs,)
-            logits = run(state, *arguments).double()
+            arguments = as_arguments(inputs)
+            logits = check_logits(run(state, *arguments), len(targets)).double()
             loss += float(F.cross_entropy(logits, targets, reduction="sum"))
             right += int((logits.argmax(1) == targets).sum())
             samples += len(targets)

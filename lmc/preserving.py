@@ -174,7 +174,8 @@ class PreserveFirst(Graph):
         def around(layer: Layer) -> Around:
             def kept(operation: Any, *args: Any, **kwargs: Any) -> Tensor:
                 output: Tensor = operation(*args, **kwargs)
-                found[layer.node] = output
+                # A copy: the model may go on to change the output in place.
+                found[layer.node] = output.clone()
                 if len(found) == len(self.joining):
                     raise _Reached
                 return output

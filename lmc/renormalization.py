@@ -19,9 +19,21 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.fx import Node
 from torch.nn import functional as F
+from torch.utils import _pytree as pytree
 
-from lmc.graph import Around, BatchNorm, Graph, Layer, State
+from lmc.features.activations import batch_size
+from lmc.graph import (
+    _LAYERS,
+    Around,
+    BatchNorm,
+    Graph,
+    Layer,
+    State,
+    as_arguments,
+    operation_name,
+)
 
 EPSILON = 1e-5
 """Added to a variance before its root, as in BatchNorm."""
@@ -44,6 +56,10 @@ class Statistics:
     def std(self) -> Tensor:
         """Standard deviation of each channel, ``(channels,)``."""
         return self.variance.sqrt()
+
+    def to(self, device: torch.device) -> Statistics:
+        """Return the same on a device."""
+        return Statistics(self.mean.to(device), self.variance.to(device))
 
 
 Affine = tuple[Tensor, Tensor]
@@ -83,6 +99,11 @@ The paper's printed formula has mean and deviation of the goal swapped; here the
 scale is the goal deviation over the present one, and the shift brings the mean to
 the goal mean.
 """
+
+
+def _toward(method: str, now: Statistics, goal: Statistics) -> Affine:
+    """Apply a method to present and goal statistics, which may be elsewhere."""
+    return METHODS[method](now, goal.to(now.mean.device))
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,13 +182,46 @@ def default_layers(graph: Graph) -> tuple[str, ...]:
     """Return the layers that are renormalized unless others are named.
 
     All convolutions; in a model without any, all linear layers but the last, whose
-    outputs are the logits.  arXiv 2402.05966 wraps every convolution of a VGG, but
-    in residual networks only those inside the blocks
+    outputs are the logits.  Of either, those are left out whose weight is computed
+    from parameters (as by ``torch.nn.utils.parametrizations.weight_norm``): they are
+    no layers of the graph, which may leave none.  arXiv 2402.05966 wraps every
+    convolution of a VGG, but in residual networks only those inside the blocks
     (:meth:`lmc.models.ResNet.block_convolutions`): name them there.
     """
-    convolutions = [layer for layer in graph.layers if layer.kind == "convolution"]
-    chosen = convolutions or graph.layers[:-1]
-    return tuple(layer.name for layer in chosen)
+    nodes = _operations(graph)
+    convolutions = {node.name for node in nodes if _kind(node) == "convolution"}
+    chosen = convolutions or {node.name for node in nodes[:-1]}
+    return tuple(layer.name for layer in graph.layers if layer.node in chosen)
+
+
+def _operations(graph: Graph) -> list[Node]:
+    """Return the convolutions and linear operations, with computed weights too."""
+    return [node for node in graph.nodes if _kind(node) is not None]
+
+
+def _kind(node: Node) -> str | None:
+    """Return the kind of layer that an operation on a parameter would be."""
+    return _LAYERS.get(operation_name(node), (None, None))[0]
+
+
+def _computed(graph: Graph) -> str:
+    """Say which operations are no layers because their weight is computed, if any."""
+    layers = {layer.node for layer in graph.layers}
+    nodes = [node for node in _operations(graph) if node.name not in layers]
+    if not nodes:
+        return ""
+    more = f" and {len(nodes) - 3} more" if len(nodes) > 3 else ""
+    return (
+        f"; the weight of {', '.join(map(_place, nodes[:3]))}{more} is computed from "
+        "parameters: make it a parameter of each network "
+        "(torch.nn.utils.parametrize.remove_parametrizations) and trace the model again"
+    )
+
+
+def _place(node: Node) -> str:
+    modules = list((node.meta.get("nn_module_stack") or {}).values())
+    path = modules[-1][0] if modules else ""
+    return f"{node.name} (module {path!r})" if path else node.name
 
 
 def statistics(
@@ -188,7 +242,8 @@ def statistics(
         Pairs of inputs and targets, as a data loader gives them; the targets are
         not used.
     layers
-        Names of layers; by default :func:`default_layers`.
+        Names of layers; by default :func:`default_layers`.  None are measured if none
+        are named.
 
     Returns
     -------
@@ -198,9 +253,15 @@ def statistics(
     Raises
     ------
     ValueError
-        A layer is unknown, there are no batches, or a batch is too small.
+        A layer is unknown, the model has no layers by default, there are no batches, or
+        a batch is too small.
     """
     names = default_layers(graph) if layers is None else layers
+    if layers is None and not names:
+        raise ValueError(
+            "there are no layers by default (convolutions, or linear layers before the "
+            f"last one): name some by layers={_computed(graph)}"
+        )
     return _observe(graph, state, batches, names, change=None)
 
 
@@ -218,6 +279,7 @@ def interpolated_statistics(
         raise ValueError(
             f"statistics of different layers: {different} in one of the networks only"
         )
+    b = {name: value.to(a[name].mean.device) for name, value in b.items()}
     return {
         name: Statistics(
             (1 - lam) * a[name].mean + lam * b[name].mean,
@@ -252,6 +314,11 @@ def averaged_statistics(
         raise ValueError(
             f"statistics of different layers: {sorted(different)} in some networks only"
         )
+    devices = {name: value.mean.device for name, value in statistics[0].items()}
+    statistics = [
+        {name: value.to(devices[name]) for name, value in each.items()}
+        for each in statistics
+    ]
     return {
         name: Statistics(
             torch.stack([s[name].mean for s in statistics]).mean(0),
@@ -273,6 +340,10 @@ def renormalize(
 ) -> Renormalization:
     """Find scale and shift that bring a network's layers to the goal statistics.
 
+    As in BatchNorm and in the published code, :data:`EPSILON` is added to the present
+    variance before its root: a channel attains its goal deviation as far as its
+    variance is large beside 1e-5 (half of it at a deviation of 1.8e-3).
+
     Parameters
     ----------
     method
@@ -288,7 +359,7 @@ def renormalize(
         Goal statistics of the layers to renormalize: those of the endpoints,
         interpolated (:func:`interpolated_statistics`), or those of any other
         network of the architecture, such as an independent one (arXiv 2402.05966,
-        Table 8).
+        Table 8); on any device.
     batches
         Pairs of inputs and targets on which the statistics are taken; see
         :func:`first_samples` to use some of them only.
@@ -310,8 +381,8 @@ def renormalize(
     Raises
     ------
     ValueError
-        The method or a layer is unknown, there are no batches, or layers are to be
-        gone through one by one without being corrected.
+        The method or a layer is unknown, the goal is empty, there are no batches, or
+        layers are to be gone through one by one without being corrected.
 
     References
     ----------
@@ -337,7 +408,11 @@ def renormalize(
         raise ValueError(
             f"unknown renormalization {method!r}: choose from {', '.join(METHODS)}"
         )
-
+    if not goal:
+        raise ValueError(
+            "the goal is empty, there is nothing to renormalize: give the statistics "
+            f"of some layers{_computed(graph)}"
+        )
     if sequential and not corrected:
         raise ValueError(
             "sequential statistics are taken behind corrected layers: leave out "
@@ -345,7 +420,7 @@ def renormalize(
         )
 
     def toward_goal(layer: str, now: Statistics) -> Affine:
-        return METHODS[method](now, goal[layer])
+        return _toward(method, now, goal[layer])
 
     change = toward_goal if corrected else None
     order = [layer.name for layer in map(graph.layer, goal)]
@@ -436,7 +511,7 @@ class RenormalizationByBatch:
             state,
             [(inputs, None)],
             tuple(self.goal),
-            lambda layer, now: METHODS[self.method](now, self.goal[layer]),
+            lambda layer, now: _toward(self.method, now, self.goal[layer]),
             keep=keep,
         )
         return outputs[0]
@@ -450,12 +525,9 @@ class _FirstSamples:
     def __iter__(self) -> Iterator[Any]:
         left = self.samples
         for inputs, targets in self.batches:
-            leaves = inputs if isinstance(inputs, tuple) else (inputs,)
-            count = len(leaves[0])
+            count = batch_size(inputs)
             if count >= left:
-                cut = tuple(leaf[:left] for leaf in leaves)
-                few = None if targets is None else targets[:left]
-                yield (cut if isinstance(inputs, tuple) else cut[0]), few
+                yield _cut(inputs, left), _cut(targets, left)
                 return
             yield inputs, targets
             left -= count
@@ -465,15 +537,22 @@ class _FirstSamples:
         )
 
 
+def _cut(batch: Any, samples: int) -> Any:
+    """Return the first samples of all tensors of a batch."""
+    return pytree.tree_map_only(
+        Tensor, lambda leaf: leaf[:samples] if leaf.ndim else leaf, batch
+    )
+
+
 def first_samples(batches: Iterable[Any], samples: int) -> Iterable[Any]:
     """Return batches that hold only a given number of samples, the first ones.
 
     Parameters
     ----------
     batches
-        Pairs of inputs and targets; several inputs are a tuple.
+        Pairs of inputs and targets: tensors, or tuples, lists and dicts of tensors.
     samples
-        Their number; the last batch is cut.
+        Their number, by the first tensor of the inputs; the last batch is cut.
 
     Raises
     ------
@@ -649,7 +728,7 @@ def _run_all(
     empty = True
     with torch.no_grad():
         for inputs, _ in batches:
-            arguments = inputs if isinstance(inputs, tuple) else (inputs,)
+            arguments = as_arguments(inputs)
             empty = False
             try:
                 output = graph.run(state, *arguments, around=around)

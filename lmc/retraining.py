@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lmc.graph import State
+from lmc.graph import State, as_arguments
 from lmc.interpolation import Evaluation, evaluate
 
 Batches = Iterable[tuple[Any, Tensor]]
@@ -163,7 +163,7 @@ def retrain(
     for step, (inputs, targets) in zip(
         range(1, max_steps + 1), _epochs(batches), strict=False
     ):
-        arguments = inputs if isinstance(inputs, tuple) else (inputs,)
+        arguments = as_arguments(inputs)
         optimizer.zero_grad()
         with torch.enable_grad():
             F.cross_entropy(trained(*arguments), targets).backward()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from lmc.axes import Algebra, fresh
 from lmc.graph import Graph, State, call, operation_name, trace, without_tensors
@@ -180,7 +181,8 @@ def discover(model: nn.Module, *example_inputs: Any) -> Symmetry:
     positions an operation tells apart (inputs, logits, pixels, kernels) are pinned.
     An operation without a rule pins what it touches and is listed with its source
     line in ``Symmetry.refused``.  The result is certified: the model itself is run
-    in float64 under random permutations, with its weights and with noisy ones.
+    in float64 under random permutations, with its weights and with noisy ones (on the
+    CPU; where the model casts to a lower precision, in float64 all the same).
 
     Parameters
     ----------
@@ -261,6 +263,8 @@ def certify(
 ) -> Certificate:
     """Check in float64 that permuting a network leaves its function unchanged.
 
+    The model runs on the CPU, and in float64 also where it casts to float32 or lower.
+
     Parameters
     ----------
     symmetry
@@ -301,20 +305,20 @@ def _differences(
 ) -> list[float]:
     """Relative float64 differences of a network's outputs under permutations."""
     double = without_tensors(model).double().cpu()
-    doubled, arguments = pytree.tree_map(
-        lambda value: (
-            value.detach().cpu().double()
-            if isinstance(value, Tensor) and value.is_floating_point()
-            else value
-        ),
-        (dict(state), inputs),
-    )
+    doubled, arguments = pytree.tree_map_only(Tensor, _precise, (dict(state), inputs))
+
+    def outputs(state: State) -> Tensor:
+        copies = pytree.tree_map_only(Tensor, torch.clone, arguments)
+        # torch.cond would compile itself, in this mode, and keep that for later calls.
+        with torch.compiler.set_stance("force_eager"), _Precise():
+            return _outputs(call(double, state, copies, expendable=True))
+
     differences = []
     with torch.no_grad():
-        before = _outputs(call(double, doubled, arguments))
+        before = outputs(doubled)
         scale = max(float(before.abs().max()), torch.finfo(torch.float64).tiny)
         for permutation in permutations:
-            after = _outputs(call(double, permutation.apply(doubled), arguments))
+            after = outputs(permutation.apply(doubled))
             differences.append(float((after - before).abs().max()) / scale)
             if not differences[-1] <= TOLERANCE:  # also when it is nan
                 names = list(symmetry.groups)
@@ -327,6 +331,66 @@ def _differences(
                     "its torch version"
                 )
     return differences
+
+
+_PRECISE = {
+    torch.float16: torch.float64,
+    torch.bfloat16: torch.float64,
+    torch.float32: torch.float64,
+    torch.complex32: torch.complex128,
+    torch.complex64: torch.complex128,
+}
+
+
+def _precise(value: Tensor) -> Tensor:
+    """Move a tensor to the CPU, and to float64 (or complex128) if it is floating."""
+    return value.detach().to("cpu", _PRECISE.get(value.dtype, value.dtype))
+
+
+class _Precise(TorchDispatchMode):
+    """Everything is on the CPU and in float64, whatever the model casts to.
+
+    A norm or softmax in float32 would round at 1e-7, where a certificate could not
+    tell rounding from a wrong symmetry, and constants may be in float32 or on
+    another device.
+    """
+
+    supports_higher_order_operators = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._defaults: list[torch.dtype] = []
+
+    def __enter__(self) -> _Precise:
+        self._defaults.append(torch.get_default_dtype())
+        torch.set_default_dtype(torch.float64)
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        torch.set_default_dtype(self._defaults.pop())
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if not isinstance(func, torch._ops.OpOverload):  # torch.cond: in its branches
+            args = [self._inside(value) if callable(value) else value for value in args]
+            return func(*args, **kwargs)
+        if kwargs.get("dtype") in _PRECISE:
+            kwargs["dtype"] = _PRECISE[kwargs["dtype"]]
+        if kwargs.get("device") is not None:
+            kwargs["device"] = torch.device("cpu")
+        if not func._schema.is_mutable:  # which would write into the copy
+            args, kwargs = pytree.tree_map_only(Tensor, _precise, (args, kwargs))
+        return func(*args, **kwargs)
+
+    def _inside(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def inside(*args: Any) -> Any:
+            with self:
+                return function(*args)
+
+        return inside
 
 
 def _telling_apart(

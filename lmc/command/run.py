@@ -67,7 +67,9 @@ def match(options: argparse.Namespace, say: Said) -> None:
     found = job.matcher(options.method)(job.states[0], job.states[1])
     permuted = found.permutation.apply({n: t.to("cpu") for n, t in b.state.items()})
     job.write(b, permuted, {"method": options.method, "matched-to": a.path.name})
-    parameters = job.symmetry.graph.parameters
+    graph = job.symmetry.graph
+    # Each tensor once, as in the objective, whatever names it has.
+    parameters = [n for n in graph.parameters if graph.aliases[n][0] == n]
     say.result(
         {
             "written": str(options.out),

@@ -11,7 +11,15 @@ from torch import Tensor
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 
-from lmc.graph import Around, Graph, Layer, State, argument, operation_name
+from lmc.graph import (
+    Around,
+    Graph,
+    Layer,
+    State,
+    argument,
+    as_arguments,
+    operation_name,
+)
 
 _NONLINEARITIES = frozenset(
     "relu relu6 leaky_relu elu selu celu gelu silu mish sigmoid tanh hardtanh "
@@ -271,8 +279,10 @@ def feature_parts(
     Raises
     ------
     ValueError
-        ``constant`` or a layer is unknown, there are no samples, or the inputs have no
-        zero (they are integers).
+        ``constant`` or a layer is unknown, there are no samples, the inputs have no
+        zero (they are integers), or a layer's output joins the samples with its places
+        (that of the out-projection in :class:`torch.nn.MultiheadAttention` does): leave
+        such layers out.
 
     References
     ----------
@@ -294,6 +304,7 @@ def feature_parts(
     if constant not in ("zero", "mean"):
         raise ValueError(f"unknown constant part {constant!r}: choose 'zero' or 'mean'")
     chosen = chosen_layers(graph, layers)
+    sample_axes = _sample_axes(graph, chosen)
     moments = {layer.name: _Spread() for layer in chosen}
     reference: dict[str, Tensor] = {}
 
@@ -301,7 +312,8 @@ def feature_parts(
         def around(layer: Layer) -> Around:
             def observed(operation: Any, *args: Any, **kwargs: Any) -> Tensor:
                 output: Tensor = operation(*args, **kwargs)
-                see(layer.name, output.detach().double())
+                axis, own = sample_axes[layer.name], output.detach().double()
+                see(layer.name, own[None] if axis is None else own.movedim(axis, 0))
                 return output
 
             return observed
@@ -311,11 +323,11 @@ def feature_parts(
     def start(inputs: Any) -> None:
         """Take the response to zeros, of the first batch's shape."""
         zeros = pytree.tree_map(_zeros, inputs)
-        around = watch(lambda name, output: reference.update({name: output[0].clone()}))
+        around = watch(lambda name, values: reference.update({name: values[0].clone()}))
         observe(graph, state, [(zeros, None)], around)
 
-    def add(name: str, output: Tensor) -> None:
-        moments[name].add(output.flatten(1))
+    def add(name: str, values: Tensor) -> None:
+        moments[name].add(values.flatten(1))
 
     def prepared() -> Iterable[Any]:
         for inputs, targets in batches:
@@ -362,16 +374,12 @@ def observe(
         raise ValueError("no samples: give at least one pair of inputs and targets")
 
 
-def as_arguments(inputs: Any) -> tuple[Any, ...]:
-    """Return a batch's inputs as a model's arguments: several come as a tuple."""
-    return inputs if isinstance(inputs, tuple) else (inputs,)
-
-
 def batch_size(arguments: Any) -> int:
     """Return the number of samples, the size of the first input's first axis."""
-    return next(
-        len(leaf) for leaf in pytree.tree_leaves(arguments) if isinstance(leaf, Tensor)
-    )
+    for leaf in pytree.tree_leaves(arguments):
+        if isinstance(leaf, Tensor):
+            return len(leaf)
+    raise ValueError("a batch's inputs hold no tensor: give them as tensors")
 
 
 class _Spread:
@@ -423,6 +431,55 @@ class _Moments:
         return ActivationScale(
             absolute / count, self._spread.variance(), zeros.double() / count
         )
+
+
+def _sample_axes(graph: Graph, layers: Sequence[Layer]) -> dict[str, int | None]:
+    """Return which axis of each layer's output counts the samples.
+
+    None for a layer of parameters alone, whose output is the same for all of them.
+    """
+    outputs = {node.name: _sizes(node) for node in graph.nodes}
+    inputs = {
+        outputs[node.name][0]
+        for node in graph.nodes
+        if node.op == "placeholder"
+        and node.name not in graph.tensors
+        and outputs[node.name]
+    }
+    numbers = {size for size in inputs if not isinstance(size, int)}
+    symbols = {symbol for number in numbers for symbol in number.free_symbols}
+    found: dict[str, int | None] = {}
+    joined = []
+    for layer in layers:
+        sizes = outputs[layer.node]
+        if symbols:
+            axes = [
+                axis
+                for axis, size in enumerate(sizes)
+                if not isinstance(size, int) and size.free_symbols & symbols
+            ]
+            right = len(axes) < 2 and all(sizes[axis] in numbers for axis in axes)
+        else:  # a graph for one number of samples only
+            axes = [axis for axis, size in enumerate(sizes) if size in inputs]
+            right = len(axes) == 1 or 0 in axes
+        if not right:
+            joined.append(f"{layer.name!r} ({', '.join(map(str, sizes))})")
+        found[layer.name] = axes[0] if axes else None
+    if joined:
+        raise ValueError(
+            f"the output of {', '.join(joined)} has no axis of the samples alone, but "
+            "one that joins them with others: leave it out, name the others by layers="
+        )
+    return found
+
+
+def _sizes(node: Node) -> tuple[Any, ...]:
+    """Return the sizes of a tensor's axes, with expressions for those that vary."""
+    value = node.meta.get("val")
+    return tuple(
+        size.node.expr if isinstance(size, torch.SymInt) else int(size)
+        for size in (value.shape if isinstance(value, Tensor) else ())
+    )
 
 
 def _zeros(value: Any) -> Any:

@@ -13,8 +13,9 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 
-from lmc.features.activations import as_arguments, batch_size
-from lmc.graph import Graph, State, operation_name
+from lmc.features.activations import batch_size
+from lmc.graph import Graph, State, as_arguments, operation_name
+from lmc.logits import check_logits
 
 Targets = Literal["data", "model", "sampled"]
 
@@ -120,7 +121,7 @@ def sample_gradients(
     state
         A network, run in evaluation mode: a sample's gradient depends on no other.
     inputs
-        A batch of inputs, a tuple if there are several.
+        A batch of inputs, a tuple or list if there are several.
     targets
         Int64 ``(N,)``.
 
@@ -154,17 +155,6 @@ def sample_gradients(
         # The kernels for speed have no vmap; what has none falls back, with a warning.
         warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
         return gradients(own, as_arguments(inputs), targets)
-
-
-def check_logits(logits: Any, samples: int) -> Tensor:
-    """Return a model's output if it is the logits of so many samples, else raise."""
-    if isinstance(logits, Tensor) and logits.ndim == 2 and len(logits) == samples:
-        return logits
-    shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-    raise ValueError(
-        f"the model must return logits (samples, classes), got {shape} for {samples} "
-        "samples: trace one that returns nothing else"
-    )
 
 
 def _own(graph: Graph) -> list[str]:

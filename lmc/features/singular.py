@@ -224,7 +224,8 @@ def input_energy(
     dict of str to Tensor
         Float64 ``(min(out, in / groups * kernel),)`` in the order of descending
         singular values.  The shares sum to 1 if the matrix has full column rank, to
-        less if it is wide; they are zero for a layer whose inputs all are.
+        less if it is wide; they are zero for a layer whose inputs all are.  They are
+        formed in float64 for networks in half precision, too.
 
     Raises
     ------
@@ -261,6 +262,8 @@ def input_energy(
 
         def observed(operation: Any, *args: Any, **kwargs: Any) -> Tensor:
             x, weight = args[:2]
+            if x.dtype not in (torch.float64, torch.float32):
+                x = x.double()  # squares and sums may be beyond the network's dtype
             # The operation itself cuts the patches: with v_i for its filters it
             # returns v_i . x, and with ones on the squares |x|^2.
             groups = x.shape[1] // weight.shape[1] if layer.kind == "convolution" else 1

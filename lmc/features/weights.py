@@ -12,13 +12,19 @@ from lmc.graph import Graph, State
 def l2_distance(a: State, b: State, names: Iterable[str] | None = None) -> float:
     """Return the Euclidean distance between two networks, in float64.
 
+    A tensor counts once for each name that is given, so that one that the state dict
+    holds under several names counts several times by default.  To count each once, as
+    the objective of weight matching does, give the names ``name`` for which
+    ``graph.aliases[name][0] == name``.
+
     Parameters
     ----------
     a, b
         State dicts of the same names and shapes.
     names
         The tensors to compare: for instance the names of the parameters, to leave
-        out BatchNorm's running statistics.  By default all of floating dtype.
+        out BatchNorm's running statistics.  By default all names in the state dicts
+        whose tensors are of floating dtype.
 
     Raises
     ------

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from lmc.graph import Around, State
+from lmc.graph import Around, State, as_arguments
 from lmc.matching.assignment import Assignment, Branch, branches
 from lmc.matching.result import Matching
 from lmc.permutation import Permutation, flattened
@@ -42,8 +42,9 @@ def activation_matching(
         Pairs of inputs and targets, as a data loader gives them; the targets are
         not used.  Several inputs of a model are given as a tuple.
     dtype
-        In which moments are gathered and averaged; what is less precise than
-        ``torch.float64`` is there to be compared with it.
+        In which moments are gathered and averaged, whatever the networks are in:
+        ``torch.float64``, or ``torch.float32``, which is there to be compared with
+        it.
     average
         Over batches with equal weight, or over samples with equal weight.
 
@@ -55,8 +56,8 @@ def activation_matching(
     ------
     ValueError
         A state dict does not fit the model, there are no batches, a group (and what
-        is inside its units) appears on no activation, activations are not finite, or
-        there is no such average.
+        is inside its units) appears on no activation, activations are not finite,
+        there is no such average, or no moments of such a dtype.
 
     References
     ----------
@@ -66,6 +67,9 @@ def activation_matching(
     start = time.perf_counter()
     if average not in ("batches", "samples"):
         raise ValueError(f"unknown average {average!r}: choose 'batches' or 'samples'")
+    if dtype not in (torch.float64, torch.float32):
+        # Units would count as constant whose variance is lost in rounding: all.
+        raise ValueError(f"moments in {dtype} are too coarse: use float64 or float32")
     symmetry.check(a)
     symmetry.check(b)
     trees = branches(symmetry)
@@ -80,7 +84,7 @@ def activation_matching(
     count = 0
     with torch.no_grad():
         for inputs, _ in batches:
-            arguments = inputs if isinstance(inputs, tuple) else (inputs,)
+            arguments = as_arguments(inputs)
             seen = [
                 _record(symmetry, state, arguments, taps, dtype) for state in (a, b)
             ]

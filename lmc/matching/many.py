@@ -31,7 +31,8 @@ class ManyMatching:
         One for each network, in their order.
     objective
         Sum over all pairs of the inner products of the permuted networks'
-        parameters, as far as a group acts on them.
+        parameters, as far as a group acts on them; one with several names counts
+        once.
     history
         The objective at the start and after each round.
     rounds
@@ -261,9 +262,10 @@ class _Joint:
     def __init__(self, symmetry: Symmetry, states: Sequence[State]):
         self._groups = symmetry.groups
         self._sites: dict[str, list[tuple[str, Site]]] = {}
+        counted = set(_counted(symmetry))
         for group in symmetry.groups.values():
             for site in group.sites:
-                if site.name in symmetry.graph.parameters:
+                if site.name in counted:
                     self._sites.setdefault(site.name, []).append((group.name, site))
         self._states = [
             {name: state[name].detach().double() for name in self._sites}
@@ -375,9 +377,15 @@ def _once(
     )
 
 
-def _objective(symmetry: Symmetry, states: Sequence[State]) -> float:
+def _counted(symmetry: Symmetry) -> list[str]:
+    """The parameters on which a group acts, a tensor with several names once."""
+    graph = symmetry.graph
     acted_on = {s.name for group in symmetry.groups.values() for s in group.sites}
-    names = [name for name in symmetry.graph.parameters if name in acted_on]
+    return [n for n in graph.parameters if n in acted_on and graph.aliases[n][0] == n]
+
+
+def _objective(symmetry: Symmetry, states: Sequence[State]) -> float:
+    names = _counted(symmetry)
     return _pairs([{name: state[name].double() for name in names} for state in states])
 
 

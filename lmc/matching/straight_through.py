@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lmc.graph import State
+from lmc.graph import State, as_arguments
 from lmc.interpolation import interpolate
 from lmc.matching.result import Matching
 from lmc.matching.weights import weight_matching
@@ -89,6 +89,8 @@ def straight_through(
     began = time.perf_counter()
     if start not in ("a", "b"):
         raise ValueError(f"unknown start {start!r}: choose 'a' or 'b'")
+    symmetry.check(a)
+    symmetry.check(b)
     first = a if start == "a" else b
     trained = [n for n in symmetry.graph.parameters if a[n].is_floating_point()]
     # A tensor with two names is one variable.
@@ -126,9 +128,10 @@ def straight_through(
             for name in trained:
                 leaf = state[name].detach().requires_grad_()
                 state |= dict.fromkeys(symmetry.graph.aliases[name], leaf)
-            value = loss(_outputs(symmetry, state, inputs), targets)
             leaves = [state[name] for name in trained]
-            gradients = torch.autograd.grad(value, leaves, allow_unused=True)
+            with torch.enable_grad():
+                value = loss(_outputs(symmetry, state, inputs), targets)
+                gradients = torch.autograd.grad(value, leaves, allow_unused=True)
             for name, gradient in zip(trained, gradients, strict=True):
                 auxiliary[name].grad = None if gradient is None else lam * gradient
             optimizer.step()
@@ -142,7 +145,7 @@ def straight_through(
 
 
 def _outputs(symmetry: Symmetry, state: State, inputs: Any) -> Any:
-    arguments = inputs if isinstance(inputs, tuple) else (inputs,)
+    arguments = as_arguments(inputs)
     return symmetry.graph.run(state, *arguments)
 
 

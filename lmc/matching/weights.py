@@ -43,8 +43,9 @@ def weight_matching(
     others, a linear assignment problem on the inner products of the units' weights.
     Groups inside a group's units (the channels of attention heads) are matched with
     it.  Stops when a sweep changes nothing.  Every weight, bias and normalization
-    parameter of a unit enters; a step is taken only if the objective rises, so that
-    the distance between A and the permuted B never grows.
+    parameter of a unit enters, and a tensor with several names enters once; a step is
+    taken only if the objective rises, so that the distance between A and the permuted
+    B never grows.
 
     Costs are kept from step to step: only the inner products with units that have
     moved since are computed again, and a group whose costs are what they were is not
@@ -119,8 +120,16 @@ def weight_matching(
         raise ValueError(f"costs in {dtype} are too coarse: use float64 or float32")
     norms = () if buffers else symmetry.graph.batch_norms
     left_out = {name for norm in norms for name in (norm.mean, norm.variance)}
-    acted_on = {s.name for g in symmetry.groups.values() for s in g.sites} - left_out
-    names = [name for name in symmetry.shapes if name in acted_on]
+    acted_on = {s.name for g in symmetry.groups.values() for s in g.sites}
+    # The graph knows a tensor by one of its names, which need not be the first.
+    aliases = symmetry.graph.aliases
+    names = [
+        name
+        for name in symmetry.shapes
+        if name in acted_on
+        and name == aliases[name][0]
+        and left_out.isdisjoint(aliases[name])
+    ]
     pair = _Pair(
         symmetry, _checked(symmetry, a, names, "a"), _checked(symmetry, b, names, "b")
     )

@@ -114,6 +114,47 @@ def test_match_recovers_a_shuffled_copy(capsys, tmp_path, files):
     assert summary["objective"] > summary["objective before"]
 
 
+class Tied(nn.Module):
+    """Two layers that share one weight, which has two names."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.again = nn.Linear(8, 4), nn.Linear(8, 4)
+        self.again.weight = self.first.weight
+        self.last = nn.Linear(4, 2)
+
+    def forward(self, x):
+        x = x.mean((1, 2))
+        return self.last(torch.relu(self.first(x)) * torch.relu(self.again(x.flip(0))))
+
+
+def test_match_counts_a_tensor_with_two_names_once(capsys, tmp_path):
+    """In the distance as in the objective: ``|a|^2 + |b|^2 - 2 <a, b>``."""
+    states = []
+    for name, seed in (("a", 0), ("b", 1)):
+        torch.manual_seed(seed)
+        state = {key: value.clone() for key, value in Tied().state_dict().items()}
+        save_file(state, tmp_path / f"{name}.safetensors")
+        states.append({k: v.double() for k, v in state.items() if k != "again.weight"})
+    code, text, _ = run(
+        *(capsys, "match", tmp_path / "a.safetensors", tmp_path / "b.safetensors"),
+        *("--model", "lmc.tests.test_command:Tied", *SHAPE),
+        *("--out", tmp_path / "m.safetensors", "--json"),
+    )
+    assert code == 0
+    summary = json.loads(text)
+    fixed = float((states[0]["last.bias"] - states[1]["last.bias"]).square().sum())
+    squares = sum(
+        float(value.square().sum())
+        for state in states
+        for name, value in state.items()
+        if name != "last.bias"
+    )
+    for when in (" before", ""):
+        expected = fixed + squares - 2 * summary["objective" + when]
+        assert summary["distance" + when] ** 2 == pytest.approx(expected, rel=1e-6)
+
+
 def test_match_keeps_dtypes(capsys, tmp_path):
     """Networks in half precision are matched in float32 and written in half."""
     for name, seed in (("a", 0), ("b", 1)):

@@ -590,3 +590,101 @@ def test_input_energy_of_silence_is_zero():
     state, zeros = network("mlp").state_dict(), torch.zeros(3, 4).double()
     found = input_energy(graph("mlp"), state, [(zeros, None)], ["1"])
     assert found["1"].tolist() == [0.0] * 4
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("kind", ["convolution", "linear"])
+def test_input_energy_of_networks_in_half_precision(kind, dtype):
+    """Squares and sums that float16 lacks (above 65504) are in float64."""
+    layer = nn.Conv2d(2, 3, 3) if kind == "convolution" else nn.Linear(8, 3)
+    model = randomized(nn.Sequential(layer)).to(dtype)
+    shape = (3, 2, 5, 5) if kind == "convolution" else (3, 8)
+    x = (normal(*shape) * 20000).to(dtype)
+    found = input_energy(trace(model, x), model.state_dict(), [(x, None)])["0"]
+    patches = x.double()
+    if kind == "convolution":
+        patches = F.unfold(patches, 3).movedim(1, -1).flatten(0, 1)
+    weight = model[0].weight.detach().double().flatten(1).numpy()
+    along = ((patches.numpy() @ np.linalg.svd(weight)[2][:3].T) ** 2).sum(0)
+    np.testing.assert_allclose(found, along / (patches.numpy() ** 2).sum(), rtol=1e-10)
+
+
+class Attends(nn.Module):
+    """Attention, which PyTorch computes with the samples on the second axis."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.attention(x, x, x, need_weights=False)[0].mean(1))
+
+
+@pytest.mark.parametrize("constant", ["zero", "mean"])
+def test_feature_parts_where_samples_are_not_the_first_axis(constant):
+    """In-projection and head by matrix products, over unequal batches."""
+    model = randomized(Attends()).double()
+    own, inputs = trace(model, normal(3, 5, 4)), [normal(n, 5, 4) for n in (6, 2)]
+    names = ["attention.in_proj_weight", "head"]
+    found = feature_parts(
+        *(own, model.state_dict(), [(x, None) for x in inputs], names),
+        constant=constant,
+    )
+    x, attention = torch.cat(inputs), model.requires_grad_(False).attention
+    projected = x @ attention.in_proj_weight.T + attention.in_proj_bias
+    held = {"zero": attention.in_proj_bias.expand(5, -1), "mean": projected.mean(0)}
+    outputs, zeros = model(x), model(0 * x[:1])[0]
+    last = {"zero": zeros, "mean": outputs.mean(0)}
+    for name, f, h in zip(
+        names, (projected, outputs), (held[constant], last[constant]), strict=True
+    ):
+        assert found[name].dependent == pytest.approx(float((f - h).square().mean()))
+        assert found[name].constant == pytest.approx(float(h.square().mean()))
+
+
+class AttendsInThree(Attends):
+    """The same for three samples only, so that no size in its graph is a symbol."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.view(3, 5, 4))
+
+
+@pytest.mark.parametrize("make", [Attends, AttendsInThree])
+def test_feature_parts_need_samples_on_an_axis(make):
+    """The out-projection has samples and places on one axis."""
+    model, x = randomized(make()).double(), normal(3, 5, 4)
+    own, state = trace(model, x), model.state_dict()
+    message = (
+        r"'attention.out_proj' .* no axis of the samples alone.*leave it out, name "
+        "the others by layers="
+    )
+    with pytest.raises(ValueError, match=message):
+        feature_parts(own, state, [(x, None)], ["head", "attention.out_proj"])
+    names = ["attention.in_proj_weight", "head"]
+    found = feature_parts(own, state, [(x, None)], names, constant="mean")
+    projected = (x @ model.attention.in_proj_weight.T).detach()
+    for name, f in zip(names, (projected, model(x).detach()), strict=True):
+        variance = float(f.var(0, correction=0).mean())
+        assert found[name].dependent == pytest.approx(variance)
+
+
+def test_feature_parts_of_what_depends_on_no_input():
+    """A layer of parameters alone is constant, and its places are no samples."""
+
+    class Prompted(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.prompt = nn.Parameter(torch.ones(7, 2))
+            self.embed, self.head = nn.Linear(2, 4), nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(x + self.embed(self.prompt).mean(0))
+
+    model, x = randomized(Prompted()).double(), normal(5, 4)
+    own, state = trace(model, x), model.state_dict()
+    embedded = model.embed(model.prompt).detach()
+    for constant in ("zero", "mean"):
+        found = feature_parts(own, state, [(x, None)], ["embed"], constant=constant)
+        assert found["embed"].dependent == pytest.approx(0, abs=1e-20)
+        assert found["embed"].constant == pytest.approx(float(embedded.square().mean()))

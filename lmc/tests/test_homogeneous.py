@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from lmc.graph import trace
 from lmc.homogeneous import homogeneous_degrees, interpolate_homogeneous
@@ -79,3 +80,67 @@ def test_other_models_are_refused(model, message):
     graph = trace(precise(model), normal(2, 1, 8, 8))
     with pytest.raises(ValueError, match=message):
         homogeneous_degrees(graph)
+
+
+class Shifted(nn.Module):
+    """A layer between operations, and another one."""
+
+    def __init__(self, before, behind):
+        super().__init__()
+        self.before, self.behind = before, behind
+        self.first, self.last = nn.Linear(4, 5), nn.LazyLinear(3)
+
+    def forward(self, x):
+        """Map ``(N, 4)`` to ``(N, 3)``."""
+        return self.last(self.behind(torch.relu(self.first(self.before(x)))))
+
+
+def traced(before, behind):
+    """The model, and its graph."""
+    model = Shifted(before, behind)
+    model(torch.zeros(2, 4))
+    model = precise(model)
+    return model, trace(model, normal(2, 4))
+
+
+SHIFTS = {
+    "sum": (lambda h: h + 0.5, "aten.add.Tensor.*adds the constant 0.5"),
+    "in place": (lambda h: h.add_(2), "aten.add_.Tensor.*adds the constant 2"),
+    "difference": (lambda h: h - 1, "aten.sub.Tensor.*adds the constant 1"),
+    "pad": (
+        lambda h: F.pad(h, (0, 1), value=1.0),
+        "aten.pad.default.*adds the constant 1.0",
+    ),
+}
+
+
+@pytest.mark.parametrize("shift", SHIFTS)
+def test_constants_behind_layers_are_refused(shift):
+    """They have no part in what grows with the layers' scale."""
+    move, message = SHIFTS[shift]
+    _, graph = traced(nn.Identity(), move)
+    message += " behind 1 layers: the model is not homogeneous.*use interpolate"
+    with pytest.raises(ValueError, match=message):
+        homogeneous_degrees(graph)
+
+
+@pytest.mark.parametrize(
+    ("before", "behind"),
+    [
+        (lambda x: (x - 0.5) + 2, nn.Identity()),  # the inputs are not scaled
+        (nn.Identity(), lambda h: h + 0),
+        (nn.Identity(), lambda h: torch.add(h, h.abs(), alpha=2)),
+        (nn.Identity(), lambda h: F.pad(h, (0, 1))),
+        (nn.Identity(), lambda h: F.pad(h, (0, 1), value=0.0)),
+        (nn.Identity(), lambda h: F.pad(h, (0, 1), mode="reflect")),
+    ],
+)
+def test_what_leaves_a_model_homogeneous_is_accepted(before, behind):
+    """Shifted inputs, and sums with nothing: the output scales as it should."""
+    model, graph = traced(before, behind)
+    x, c = normal(6, 4, seed=3), 1.7
+    expected, degrees = c**2 * model(x), homogeneous_degrees(graph)
+    with torch.no_grad():
+        for name, tensor in model.named_parameters():
+            tensor *= c ** degrees.get(name, 1)
+    torch.testing.assert_close(model(x), expected)

@@ -255,6 +255,25 @@ def test_evaluation_needs_samples():
         evaluate(model, model.state_dict(), [])
 
 
+def test_evaluation_refuses_what_are_no_logits():
+    """Maps of logits, a dict and too few samples: no accuracy is made up from them."""
+    maps, (x, y) = nn.Conv2d(1, 3, 1).eval(), batches(6)[0]
+    pixels = torch.zeros(2, 4, 4, dtype=torch.int64)
+    with pytest.raises(ValueError, match=r"return logits .*, got \(2, 3, 4, 4\) for 2"):
+        evaluate(maps, maps.state_dict(), [(torch.zeros(2, 1, 4, 4), pixels)])
+
+    class Named(MLP):
+        def forward(self, x):
+            return {"logits": super().forward(x)}
+
+    named = randomized(Named((4, 3)))
+    with pytest.raises(ValueError, match=r"must return logits .*, got dict for 6"):
+        evaluate(named, named.state_dict(), [(x, y)])
+    plain = randomized(MLP((4, 3)))
+    with pytest.raises(ValueError, match=r"got \(6, 3\) for 5 samples"):
+        evaluate(plain, plain.state_dict(), [(x, y[:5])])
+
+
 def test_curve_evaluates_each_point_of_the_line():
     """Points are the evaluations of the interpolated networks, in order."""
     model, data = randomized(MLP((4, 6, 3))), batches(8, 3)

@@ -360,6 +360,59 @@ def test_buffers_enter_the_objective_only_on_demand(buffers):
         assert found.objective == pytest.approx(max(scores.values()), rel=1e-12)
 
 
+class TwoNames(nn.Module):
+    """A weight under two names, and a normalization under two names."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.again = nn.Linear(3, 5), nn.Linear(3, 5)
+        self.again.weight = self.first.weight
+        self.norm = nn.BatchNorm1d(5)
+        self.behind = nn.Sequential(self.norm, nn.ReLU())
+        self.last = nn.Linear(5, 2)
+
+    def forward(self, x):
+        return self.last(self.behind(self.first(x)) + F.relu(self.again(x.flip(0))))
+
+
+@pytest.mark.parametrize("buffers", [False, True])
+def test_a_tensor_with_two_names_counts_once(buffers):
+    """A tied weight, and statistics of a normalization that is registered twice."""
+    rows = "first.weight first.bias again.bias norm.weight norm.bias".split()
+    statistics = ["norm.running_mean", "norm.running_var"]
+    counted = [*rows, *(statistics if buffers else []), "last.weight"]
+    groups = discover(randomized(TwoNames()), torch.zeros(2, 3))
+    assert "behind.0.running_mean" in {
+        site.name for group in groups.groups.values() for site in group.sites
+    }
+    apart = 0
+    for seed in range(10):
+        a, b = (
+            {
+                name: tensor.double() if tensor.is_floating_point() else tensor
+                for name, tensor in randomized(TwoNames(), s).state_dict().items()
+            }
+            for s in (seed, seed + 100)
+        )
+        moved = {
+            order: one_layer(b, order, [*rows, *statistics], ["last.weight"])
+            for order in permutations(range(5))
+        }
+        scores = {order: inner(a, moved[order], counted) for order in moved}
+        found = weight_matching(
+            groups, a, b, generator=torch.Generator().manual_seed(0), buffers=buffers
+        )
+        assert found.objective == pytest.approx(max(scores.values()), rel=1e-12)
+        [indices] = found.permutation.indices.values()
+        assert tuple(indices.tolist()) == max(scores, key=scores.__getitem__)
+        twice = {
+            order: score + inner(a, moved[order], ["first.weight"])
+            for order, score in scores.items()
+        }
+        apart += max(twice, key=twice.__getitem__) != tuple(indices.tolist())
+    assert apart > 0  # counted twice, another permutation would be the best
+
+
 def test_running_means_alone_can_decide():
     """Units that differ in nothing else are told apart by buffers=True only."""
     a = {name: torch.ones_like(tensor) for name, tensor in state("norm", 0).items()}
@@ -612,6 +665,25 @@ def test_moments_in_float32_lose_precision():
     coarse = activation_matching(symmetry("one"), a, b, data, dtype=torch.float32)
     assert fine.history[0] == pytest.approx(np.trace(exact), rel=1e-6)
     assert abs(coarse.history[0] - np.trace(exact)) > 1e-4
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int64])
+def test_moments_of_other_dtypes_are_refused(dtype):
+    """Rounding would make every unit constant, and the matching an arbitrary one."""
+    a = state("one", 0)
+    message = f"moments in {dtype} are too coarse: use float64 or float32"
+    with pytest.raises(ValueError, match=message):
+        activation_matching(symmetry("one"), a, a, batches((4,)), dtype=dtype)
+
+
+def test_networks_in_half_precision_are_matched():
+    """The moments are in float64 whatever the activations are in."""
+    a = {name: tensor.half() for name, tensor in alive(0).items()}
+    order = torch.tensor([4, 2, 0, 1, 3])
+    b = one_layer(a, order.tolist(), *ONE)
+    data = [(x.half(), None) for x, _ in batches((40,))]
+    found = activation_matching(symmetry("one"), a, b, data)
+    assert found.permutation.indices["1"].tolist() == order.argsort().tolist()
 
 
 def test_unknown_average_is_refused():

@@ -163,3 +163,43 @@ def test_no_round_is_refused():
         match_iteratively(
             [network(0), network(1)], weights, generator=generator(), max_rounds=0
         )
+
+
+class Tied(torch.nn.Module):
+    """Two layers that share one weight, which has two names."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.again = torch.nn.Linear(3, 4), torch.nn.Linear(3, 4)
+        self.again.weight = self.first.weight
+        self.last = torch.nn.Linear(4, 2)
+
+    def forward(self, x):
+        """Map ``(N, 3)`` to ``(N, 2)``."""
+        return self.last(torch.relu(self.first(x)) * torch.relu(self.again(x.flip(0))))
+
+
+def test_a_tensor_with_two_names_counts_once():
+    """In the objective of any matcher, and in the relaxed one."""
+    symmetry = lmc.discover(precise(Tied()), normal(2, 3))
+    states = [precise(Tied(), 20 * seed).state_dict() for seed in range(3)]
+    names = ["first.weight", "first.bias", "again.bias", "last.weight"]
+
+    def by_hand(networks):
+        return sum(
+            float((a[name] * b[name]).sum())
+            for i, a in enumerate(networks)
+            for b in networks[:i]
+            for name in names
+        )
+
+    def match(a, b):
+        return lmc.weight_matching(symmetry, a, b, generator=generator())
+
+    for found in (
+        match_to_reference(states, match),
+        match_consistently(symmetry, states),
+    ):
+        assert found.history[0] == pytest.approx(by_hand(states), rel=1e-12)
+        expected = by_hand(found.apply(states))
+        assert found.objective == pytest.approx(expected, rel=1e-12)

@@ -171,6 +171,37 @@ def test_residual_blocks():
     torch.testing.assert_close(output, expected)
 
 
+class Shortcut(nn.Module):
+    """A block with a layer in its shortcut, which runs after the nonlinearity."""
+
+    def __init__(self, inplace):
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 5), nn.Linear(6, 3)
+        self.block, self.shortcut = nn.Linear(5, 6), nn.Linear(5, 6)
+        self.relu = nn.ReLU(inplace=inplace)
+
+    def forward(self, x):
+        x = torch.tanh(self.first(x))
+        return self.last(self.relu(self.block(x)) + self.shortcut(x))
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+def test_nonlinearities_in_place_behind_joining_layers(inplace):
+    """B's output is averaged as the layer gave it, not as what follows left it."""
+    a, b = precise(Shortcut(inplace)), precise(Shortcut(inplace), 50)
+    x = normal(6, 4, seed=7)
+    graph = trace(a, x)
+    merged = preserve_first(graph, a.state_dict(), b.state_dict(), ["first"])
+    assert merged.joining == ("block", "shortcut")
+    ones = [(n, torch.tanh(n.first(x))) for n in (a, b)]
+    block, shortcut = (
+        sum(getattr(n, name)(hidden) for n, hidden in ones) / 2
+        for name in ("block", "shortcut")
+    )
+    expected = averaged(a.last, b.last)(block.clamp(min=0) + shortcut)
+    torch.testing.assert_close(merged.run(merged.state, x), expected)
+
+
 def test_normalization_is_kept_with_its_layer():
     """BatchNorm behind a kept layer has each network's own statistics."""
     merged, *_ = merge("bn", ["features.0"])

@@ -8,12 +8,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrizations, parametrize
 from torch.optim.swa_utils import update_bn
+from torch.utils.data import DataLoader
 
 from lmc import (
     Renormalization,
     RenormalizationByBatch,
     Statistics,
+    averaged_statistics,
     default_layers,
     first_samples,
     interpolated_statistics,
@@ -250,7 +253,7 @@ def test_reshift_moves_the_mean_and_keeps_the_variance():
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(
     ("kind", "layers"),
-    [("mlp", ("1", "3", "5")), ("vgg", ("features.4", "classifier")), ("vgg", ())],
+    [("mlp", ("1", "3", "5")), ("vgg", ("features.4", "classifier"))],
 )
 def test_fused_is_unfused(method, kind, layers):
     """In float64 to 1e-12, for convolutions and linear layers, chosen one by one."""
@@ -266,8 +269,7 @@ def test_fused_is_unfused(method, kind, layers):
     unfused, model = found.run(state, x), network(kind, 3)
     model.load_state_dict(found.fuse(state))
     torch.testing.assert_close(model(x).detach(), unfused, rtol=1e-12, atol=1e-12)
-    plain = graph(kind).run(state, x)
-    assert torch.equal(unfused, plain) == (not layers)
+    assert not torch.equal(unfused, graph(kind).run(state, x))
 
 
 def test_fuse_leaves_its_input_alone():
@@ -375,6 +377,95 @@ def test_default_layers_are_the_convolutions():
 def test_default_layers_of_an_mlp_are_the_hidden_ones():
     """The logits are not renormalized."""
     assert default_layers(graph("mlp")) == ("1", "3")
+
+
+def weight_normalized(*names: str) -> nn.Module:
+    """A small VGG in which some layers' weights are computed from two parameters."""
+    model = MAKE["vgg"]()
+    for name in names:
+        parametrizations.weight_norm(model.get_submodule(name))
+    return randomized(model).double()
+
+
+def test_default_layers_leave_out_computed_weights():
+    """Of convolutions and linear layers alike; the last one is the logits' in any case.
+
+    Without a convolution among the layers, a model of convolutions has no default.
+    """
+    x = torch.zeros(2, 1, 6, 6).double()
+    one = trace(weight_normalized("features.0"), x)
+    assert default_layers(one) == ("features.4",)
+    none = trace(weight_normalized("features.0", "features.4"), x)
+    assert default_layers(none) == ()
+    mlp = randomized(MAKE["mlp"]())
+    parametrizations.weight_norm(mlp.get_submodule("5"))
+    assert default_layers(trace(mlp.eval(), torch.zeros(2, 4))) == ("1", "3")
+
+
+def test_no_layers_to_renormalize_are_refused():
+    """Computed weights are named, with the way out, which is one."""
+    model, data = weight_normalized("features.0", "features.4"), batches("vgg", 9)
+    one, state = trace(model, data[0][0]), model.state_dict()
+    message = (
+        r"no layers by default .*layers=; "
+        r"the weight of conv2d \(module 'features.0'\), "
+        r"conv2d_1 \(module 'features.4'\) is computed .*remove_parametrizations"
+    )
+    with pytest.raises(ValueError, match=message):
+        statistics(one, state, data)
+    assert set(statistics(one, state, data, ["classifier"])) == {"classifier"}
+    for name in ("features.0", "features.4"):
+        parametrize.remove_parametrizations(model.get_submodule(name), "weight")
+    plain = trace(model, data[0][0])
+    assert set(statistics(plain, model.state_dict(), data)) == set(LAYERS["vgg"])
+    single, x = randomized(MLP((4, 3))), torch.zeros(3, 4)
+    with pytest.raises(ValueError, match=r"no layers by default .*some by layers=$"):
+        statistics(trace(single, x), single.state_dict(), [(x, None)])
+
+
+def test_an_empty_goal_is_refused():
+    """It would renormalize nothing; statistics of no layers are none."""
+    state, data = network("mlp", 0).state_dict(), batches("mlp", 9)
+    goal = statistics(graph("mlp"), state, data, [])
+    assert goal == {}
+    for method in METHODS:
+        with pytest.raises(
+            ValueError, match=r"the goal is empty, .*statistics of some layers$"
+        ):
+            renormalize(method, graph("mlp"), state, goal, data)
+    model = weight_normalized("features.0", "features.4")
+    one = trace(model, torch.zeros(2, 1, 6, 6).double())
+    with pytest.raises(ValueError, match=r"the goal is empty.*features\.4.*computed"):
+        renormalize("repair", one, model.state_dict(), {}, batches("vgg", 9))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_goals_come_to_the_device_of_the_network(method):
+    """Statistics of networks on another device than the one that is renormalized."""
+    data, goal = [(torch.zeros(5, 4, device="meta").double(), None)], goals("mlp")
+    state = {n: v.to("meta") for n, v in network("mlp", 0).state_dict().items()}
+    for sequential in (False, True):
+        found = renormalize(
+            method, graph("mlp"), state, goal, data, sequential=sequential
+        )
+        for value in (*found.scale.values(), *found.shift.values()):
+            assert value.device.type == "meta"
+    by_batch = RenormalizationByBatch(graph("mlp"), method, goal)
+    assert by_batch.run(state, data[0][0]).device.type == "meta"
+
+
+def test_goals_of_networks_on_two_devices():
+    """They come to the device of the first network's statistics."""
+    there = {
+        name: Statistics(value.mean.to("meta"), value.variance.to("meta"))
+        for name, value in goals("mlp").items()
+    }
+    for found in (
+        interpolated_statistics(there, goals("mlp"), 0.5),
+        averaged_statistics([there, goals("mlp"), goals("mlp")]),
+    ):
+        for value in found.values():
+            assert value.mean.device.type == value.variance.device.type == "meta"
 
 
 def test_unknown_method_is_refused():
@@ -601,3 +692,31 @@ def test_first_samples_needs_enough():
         list(first_samples([(torch.zeros(8), None)], 9))
     with pytest.raises(ValueError, match="must be positive, got 0"):
         first_samples([], 0)
+
+
+def test_first_samples_of_a_data_loader():
+    """Lists, dicts and named inputs, whose structure stays: ten of batches of eight."""
+    x, y = torch.arange(24.0).view(12, 2), -torch.arange(12)
+    pairs = [((x[i], y[i]), i) for i in range(12)]
+    dicts = [({"x": x[i], "more": (y[i],)}, i) for i in range(12)]
+    for samples, names in ((pairs, (0, 1)), (dicts, ("x", "more"))):
+        found = list(first_samples(DataLoader(samples, batch_size=8), 10))
+        assert [len(targets) for _, targets in found] == [8, 2]
+        last, targets = found[1]
+        assert targets.tolist() == [8, 9]
+        assert type(last) is type(found[0][0]) and len(last) == 2
+        assert torch.equal(last[names[0]], x[8:10])
+        second = last[names[1]]
+        assert torch.equal(second if names[1] == 1 else second[0], y[8:10])
+    with pytest.raises(ValueError, match=r"13 samples were asked for, .* hold only 12"):
+        list(first_samples(DataLoader(pairs, batch_size=8), 13))
+
+
+def test_first_samples_leaves_numbers_alone():
+    """What has no samples is the same for all of them."""
+    inputs = (torch.arange(6), torch.tensor(3.0), None, 2)
+    [(cut, targets)] = first_samples([(inputs, None)], 4)
+    assert cut[0].tolist() == [0, 1, 2, 3] and targets is None
+    assert (float(cut[1]), *cut[2:]) == (3.0, None, 2)
+    with pytest.raises(ValueError, match="inputs hold no tensor: give them as tensors"):
+        list(first_samples([([1, 2, 3], None)], 2))

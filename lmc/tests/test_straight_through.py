@@ -182,3 +182,29 @@ def test_bad_arguments_are_refused():
             generator=generator(),
             loss=lambda outputs, targets: outputs.sum() * torch.inf,
         )
+
+
+@pytest.mark.parametrize("start", ["a", "b"])
+def test_other_state_dicts_are_refused(start):
+    """Whichever of the two does not fit, and wherever the descent starts."""
+    a, b, batches = problem(0)
+    for pair in (({}, b), (a, {}), ({**a, "w": a["1.bias"]}, b)):
+        with pytest.raises(ValueError, match="not a state dict of this model: missing"):
+            straight_through(
+                SYMMETRY, *pair, batches, generator=generator(), start=start
+            )
+
+
+def test_gradients_are_taken_where_the_caller_takes_none():
+    """Inside ``torch.no_grad()`` the same is found, and no graph is kept."""
+    a, b, batches = problem(1)
+
+    def found():
+        return straight_through(
+            SYMMETRY, a, b, batches, generator=generator(), lr=0.5, epochs=3
+        )
+
+    with torch.no_grad():
+        inside = found()
+        assert not torch.is_grad_enabled()
+    assert inside.history == found().history
