@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special, stats
 
-from claims.page_trend import page_test, page_variance, steepest
+from claims.page_trend import page_trend
 
 POWER = 0.8
 """The chance of being declared supported that defines `Decision.detectable`."""
@@ -276,8 +276,9 @@ def trend(
 ) -> Decision:
     r"""Decide the claim *the values fall (or rise) over k ordered levels*.
 
-    Page's test [1]_ of agreement between the order of the levels and the ranks within
-    each row.
+    Two tests, and both must agree: Page's [1]_ of agreement between the order of the
+    levels and the ranks within each row, and a t-test of the rows' correlations with
+    the level, as in `superiority`.
 
     Parameters
     ----------
@@ -296,12 +297,12 @@ def trend(
     -------
     Decision
         `estimate` is the mean over rows of Spearman's correlation with the level,
-        from -1 to 1; negative supports a decreasing trend. The claim is supported
-        where p, in the claimed direction, is below alpha, and refuted where the test
-        in the other direction is. `detectable` is the size of the mean correlation
-        that would be supported with 80% power, in normal approximation with the
-        spread of the null hypothesis, at most 1. Where rows follow a steady trend
-        plus noise their correlations spread less than that, and power is higher.
+        from -1 to 1; negative supports a decreasing trend. p is the larger of the two
+        tests'. The claim is supported where it, in the claimed direction, is below
+        alpha, and refuted where that of the other direction is. `detectable` is the
+        size of the mean correlation that each test would have supported with 80%
+        power, at most 1: Page's in normal approximation with the spread of the null
+        hypothesis, the t-test at the spread of these rows.
 
     Raises
     ------
@@ -311,10 +312,15 @@ def trend(
 
     Notes
     -----
-    False pass and false fail: each at most `alpha` where, without a trend, every
-    order of a row's values is equally likely and rows are independent. That is exact,
-    ties included, up to 12 levels and 100 rows, and in normal approximation beyond
-    (off by less than 0.002 at 0.05). Nothing is assumed of the distribution.
+    False pass and false fail: each at most `alpha` where rows are independent and one
+    of two things is true without a trend. Either every order of a row's values is
+    equally likely: then Page's test is exact, ties included, up to 12 levels and 100
+    rows, and in normal approximation beyond (off by less than 0.002 at 0.05). Or the
+    values of a row depend on each other, as those of one network's layers do, and
+    rows go astray together with their levels: then the levels are no evidence of
+    their own, and the t-test, for which a row is one value, holds as far as their
+    mean correlation is normal. With few rows that each are in perfect order, one way
+    or the other, it is not: four rows all go the claimed way by chance in one of 16.
 
     *Supported* means an overall trend, not that each step goes the claimed way.
 
@@ -329,12 +335,10 @@ def trend(
     ties the two p-values agree (scipy's with ``method="exact"``, which its default
     leaves above 12 rows).
 
-    The interval shifts the null distribution: estimate plus and minus the largest
-    mean correlation that would not have been significant, cut to [-1, 1]. It excludes
-    0 just where p < alpha, and it does not shrink to a point where all rows are
-    perfectly ordered, as an interval from the rows' own spread would. As a
-    confidence interval for a correlation far from 0 it is approximate: too wide where
-    rows agree, too narrow where some rows are ordered and others reversed.
+    The interval covers two: that of the t-test, and estimate plus and minus the
+    largest mean correlation that would not have been significant in Page's. It is cut
+    to [-1, 1] and excludes 0 just where p < alpha. It does not shrink to a point
+    where all rows are perfectly ordered, as that of the t-test does.
 
     References
     ----------
@@ -346,7 +350,7 @@ def trend(
     --------
     >>> decision = trend([[9.0, 7.0, 2.0], [8.0, 6.0, 5.0], [7.0, 3.0, 4.0]])
     >>> decision.statement
-    'decreasing over 3 levels, Page test, one-sided, alpha 0.05'
+    'decreasing over 3 levels, Page test and t-test of rows, one-sided, alpha 0.05'
     >>> decision.verdict.value, round(decision.estimate, 2), round(decision.p, 3)
     ('supported', -0.83, 0.032)
     """
@@ -363,35 +367,28 @@ def trend(
             f"the superiority of their differences"
         )
     n, k = table.shape
-    # Doubled ranks stay integers where ties share a mean rank, so that sums are exact.
-    ranks = np.rint(2 * stats.rankdata(table, axis=1)).astype(int)
-    statistic = int((ranks * np.arange(1, k + 1)).sum())
-    centre = n * k * (k + 1) ** 2 // 2  # its mean where there is no trend
-    towards_claim = (statistic - centre) * (1 if direction == "increasing" else -1)
-    # A row's null distribution depends on its ties alone, not on its order.
-    patterns = tuple(sorted(map(tuple, np.sort(ranks, axis=1).tolist())))
-    p, critical = page_test(patterns, towards_claim, alpha)
-
-    full = n * k * (k * k - 1) / 6  # 2 L - centre where every row is in perfect order
-    estimate, reach = (statistic - centre) / full, critical / full
-    low, high = max(estimate - reach, -1.0), min(estimate + reach, 1.0)
-    spread = sqrt(page_variance(patterns)) / full
-    needed = reach + float(special.ndtri(POWER)) * spread
-    # No table with these ties is more orderly than the sorted one.
-    attainable = steepest(patterns) - centre > critical
-    bound = {"floor": 0.0} if direction == "increasing" else {"ceiling": 0.0}
+    sign = 1 if direction == "increasing" else -1
+    page = page_trend(sign * table, alpha)
+    _, error, low, high = _t_interval(page.rows, alpha)
+    low = max(min(low, page.estimate - page.reach), -1.0)
+    high = min(max(high, page.estimate + page.reach), 1.0)
+    needed = max(
+        page.reach + float(special.ndtri(POWER)) * page.spread,
+        _superiority_factor(n, alpha) * error,
+    )
     return Decision(
         rule="trend",
-        statement=f"{direction} over {k} levels, Page test, one-sided, alpha {alpha:g}",
-        verdict=_verdict(low, high, **bound),
-        estimate=estimate,
-        low=low,
-        high=high,
-        p=p,
+        statement=f"{direction} over {k} levels, Page test and t-test of rows, "
+        f"one-sided, alpha {alpha:g}",
+        verdict=_verdict(low, high, floor=0.0),
+        estimate=sign * page.estimate,
+        low=low if sign > 0 else -high,
+        high=high if sign > 0 else -low,
+        p=max(page.p, _t_tail(page.estimate, error, n)),
         n=n,
         margin=0.0,
         alpha=alpha,
-        detectable=min(needed, 1.0) if attainable else None,
+        detectable=min(needed, 1.0) if page.attainable else None,
         unit=unit,
     )
 

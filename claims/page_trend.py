@@ -10,12 +10,13 @@ References
    1963.
 """
 
+from dataclasses import dataclass
 from functools import lru_cache
 from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
+from scipy import special, stats
 
 Floats = NDArray[np.float64]
 
@@ -23,13 +24,63 @@ Patterns = tuple[tuple[int, ...], ...]
 """Doubled ranks of each row of a trend, sorted: what is known of it without order."""
 
 
-def page_test(patterns: Patterns, towards: int, alpha: float) -> tuple[float, int]:
+@dataclass(frozen=True)
+class PageTrend:
+    """Page's test of a table, on the scale of rank correlations.
+
+    Attributes
+    ----------
+    rows
+        Each row's correlation with the level, ``(n,)``; 0 for a constant row.
+    estimate
+        Their mean, which is Page's L less its null mean, in units of its largest value.
+    p
+        Null probability of such a mean or a larger one.
+    reach
+        The largest mean that would not have been significant.
+    spread
+        Standard deviation of the mean under the null.
+    attainable
+        Whether any order of these values would have been significant.
+    """
+
+    rows: Floats
+    estimate: float
+    p: float
+    reach: float
+    spread: float
+    attainable: bool
+
+
+def page_trend(table: Floats, alpha: float) -> PageTrend:
+    """Test whether the values of a table ``(n, k)`` rise over its columns."""
+    n, k = table.shape
+    # Doubled ranks stay integers where ties share a mean rank, so that sums are exact.
+    ranks = np.rint(2 * stats.rankdata(table, axis=1)).astype(int)
+    centre = k * (k + 1) ** 2 // 2  # a row's mean score where there is no trend
+    scores = ranks @ np.arange(1, k + 1) - centre
+    # A row's null distribution depends on its ties alone, not on its order.
+    patterns = tuple(sorted(map(tuple, np.sort(ranks, axis=1).tolist())))
+    p, critical = _page_test(patterns, int(scores.sum()), alpha)
+    full = k * (k * k - 1) / 6  # a row's score in perfect order
+    return PageTrend(
+        rows=scores / full,
+        estimate=int(scores.sum()) / (n * full),
+        p=p,
+        reach=critical / (n * full),
+        spread=sqrt(_page_variance(patterns)) / (n * full),
+        # No table with these ties is more orderly than the sorted one.
+        attainable=_steepest(patterns) - n * centre > critical,
+    )
+
+
+def _page_test(patterns: Patterns, towards: int, alpha: float) -> tuple[float, int]:
     """Null probability of `towards` or more, and the largest score not significant.
 
     Scores are twice Page's L less its null mean, positive on the claim's side.
     """
     if len(patterns) > 100 or len(patterns[0]) > 12:
-        deviation = sqrt(page_variance(patterns))
+        deviation = sqrt(_page_variance(patterns))
         if deviation == 0:
             return 1.0, 0
         p = float(special.ndtr(-towards / deviation))
@@ -75,7 +126,7 @@ def _row_distribution(pattern: tuple[int, ...]) -> Floats:
     return orders
 
 
-def page_variance(patterns: Patterns) -> float:
+def _page_variance(patterns: Patterns) -> float:
     """Null variance of twice Page's L: permutation variance, summed over rows."""
     ranks = np.array(patterns, dtype=float)
     k = ranks.shape[1]
@@ -83,7 +134,7 @@ def page_variance(patterns: Patterns) -> float:
     return float(within * (k * (k * k - 1) / 12) / (k - 1))
 
 
-def steepest(patterns: Patterns) -> int:
+def _steepest(patterns: Patterns) -> int:
     """Twice Page's L of the table with every row in perfect order."""
     ranks = np.array(patterns)
     return int((ranks * np.arange(1, ranks.shape[1] + 1)).sum())
