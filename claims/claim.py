@@ -5,8 +5,8 @@ with its margin.  Its test says what is measured; :class:`Trial` decides and rec
 """
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -320,12 +320,12 @@ class Trial:
         self.variant = place.variant
         self.record = place.record()
         self._bench = bench
-        self._used: list[Setting] = []
+        self._used: dict[Setting, set[int]] = {}
         self._names: list[str] | None = None
         self._started = time.perf_counter()
 
     def using(self, setting: str | None = None) -> "Setting":
-        """Return a setting, by default that of this trial, noted in the record.
+        """Return a setting, by default that of this trial.
 
         Raises
         ------
@@ -339,8 +339,7 @@ class Trial:
                 "declare: add it to what the claim's uses= returns"
             )
         found = self._bench.setting(name)
-        if found not in self._used:
-            self._used.append(found)
+        self._used.setdefault(found, set())
         return found
 
     def networks(
@@ -352,14 +351,21 @@ class Trial:
         """
         limits = [n for n in (count, self.place.networks) if n is not None]
         found = self.using(setting).networks(min(limits, default=None))
-        self._name([f"seed {network.seed}" for network in found])
+        self._note(found, [f"seed {network.seed}" for network in found])
         return found
 
-    def pairs(self, setting: str | None = None) -> list["Pair"]:
-        """Return a setting's independent pairs: no network is in two of them."""
+    def pairs(
+        self, setting: str | None = None, count: int | None = None
+    ) -> list["Pair"]:
+        """Return a setting's independent pairs, but no more than ``count``.
+
+        No network is in two of them.
+        """
         most = self.place.networks
-        found = self.using(setting).pairs(None if most is None else most // 2)
-        self._name([pair.name for pair in found])
+        limits = [n for n in (count, most and most // 2) if n is not None]
+        found = self.using(setting).pairs(min(limits, default=None))
+        looked_at = [network for pair in found for network in (pair.a, pair.b)]
+        self._note(looked_at, [pair.name for pair in found])
         return found
 
     def tuples(self) -> list["Several"]:
@@ -390,14 +396,17 @@ class Trial:
             raise Inconclusive(f"{self.place.claim.id}: {self.record['decision']}")
         most = self.place.networks
         found = self.using().tuples(size)[: None if most is None else most // size]
-        self._name([several.name for several in found])
+        looked_at = [network for several in found for network in several.networks]
+        self._note(looked_at, [several.name for several in found])
         return found
 
     def _seconds(self) -> float:
         return round(time.perf_counter() - self._started, 3)
 
-    def _name(self, names: list[str]) -> None:
-        """Name the values to come, after what was asked for first."""
+    def _note(self, networks: Iterable["Network"], names: list[str]) -> None:
+        """Note what is looked at; what was asked for first names the values to come."""
+        for network in networks:
+            self._used[network.setting].add(network.seed)
         self._names = self._names or names
 
     def decide(
@@ -406,6 +415,7 @@ class Trial:
         *,
         names: Sequence[str] | None = None,
         curves: Mapping[str, Any] | None = None,
+        unmet: str = "",
         **columns: Sequence[float],
     ) -> None:
         """Decide the claim on one value per independent pair, and record it.
@@ -420,6 +430,9 @@ class Trial:
         curves
             Curves behind the values, for the report: what they hold is said in
             :func:`reports.results.check_curves`.
+        unmet
+            Why these networks are not what the claim is about; "" if they are.
+            Otherwise it is inconclusive, whatever was measured.
         **columns
             What the values were computed from, for the report.
 
@@ -428,7 +441,7 @@ class Trial:
         Refuted
             The interval lies on the other side of the margin.
         Inconclusive
-            The interval contains the margin.
+            The interval contains the margin, or the claim's premise is not met.
         ValueError
             The curves cannot be drawn.
         """
@@ -437,7 +450,12 @@ class Trial:
         check_curves(curves)
         self._tabulate(values, names, columns)
         self.record["curves"] = curves
-        self._conclude(claim.rule(values, unit=claim.unit))
+        decision = claim.rule(values, unit=claim.unit)
+        if unmet:
+            statement = f"premise not met: {unmet} ({decision.statement})"
+            verdict = Verdict.INCONCLUSIVE
+            decision = replace(decision, statement=statement, verdict=verdict, p=None)
+        self._conclude(decision)
 
     def decide_trend(
         self,
@@ -536,7 +554,9 @@ class Trial:
             if key not in ("statement", "verdict")
         }
         self.record["decision"] = decision.statement
-        self.record["fixtures"] = [setting.provenance() for setting in self._used]
+        self.record["fixtures"] = [
+            setting.provenance(seeds) for setting, seeds in self._used.items()
+        ]
         self.record["verdict"] = decision.verdict.value
         self.record["seconds"] = self._seconds()
         message = f"{self.place.claim.id}: {describe(decision)}"

@@ -231,6 +231,8 @@ class Collector:
 
     def __init__(self, config: pytest.Config):
         self._config = config
+        # Before the tests: a commit that is made while they run is not what runs.
+        self._about = about(config.rootpath)
         self._not_merged = ""  # why latest.jsonl lacks this session's results
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -245,11 +247,10 @@ class Collector:
         results = self._config.stash[_results]
         if not results:
             return
-        about = {"versions": versions(), "commit": commit(self._config.rootpath)}
         results.sort(key=lambda r: (r["id"], r["setting"], r["variant"]))
         corrected = holm([record["p"] for record in results])
         for record, p in zip(results, corrected, strict=True):
-            record |= {"p_holm": p, **about}
+            record |= {"p_holm": p, **self._about}
         folder = self._config.rootpath / self._config.getoption("report_dir")
         path = folder / "results.jsonl"
         write_lines(path, results)
@@ -341,6 +342,11 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 def _place(record: dict[str, Any]) -> tuple[str, ...]:
     return tuple(str(record[key]) for key in ("id", "setting", "variant", "scale"))
+
+
+def about(folder: Path) -> dict[str, Any]:
+    """Return of what code, with what versions, a session's results are."""
+    return {"versions": versions(), "commit": commit(folder)}
 
 
 def versions() -> dict[str, str]:

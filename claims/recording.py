@@ -8,6 +8,7 @@ import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,10 +22,12 @@ class Recorder:
         To which they are appended.
     seeds
         Networks of each setting, noted with each result.
+    about
+        Versions and commit, noted too.
     """
 
-    def __init__(self, file: Path, seeds: int) -> None:
-        self._file, self._seeds = file, seeds
+    def __init__(self, file: Path, seeds: int, about: dict[str, Any]) -> None:
+        self._file, self._noted = file, {"seeds": seeds, **about}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Append the result that a report carries."""
@@ -35,7 +38,7 @@ class Recorder:
             return
         ended = datetime.fromtimestamp(report.stop, UTC)
         record["measured_at"] = ended.isoformat(timespec="seconds")
-        record["seeds"] = self._seeds
+        record |= self._noted
         with self._file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
@@ -44,5 +47,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """Begin in the process in which the reports of all workers come together."""
     config = session.config
     if not hasattr(config, "workerinput"):
+        from claims.plugin import about
+
         file = Path(os.environ["LMC_RECORDS"])
-        config.pluginmanager.register(Recorder(file, config.option.seeds))
+        recorder = Recorder(file, config.option.seeds, about(config.rootpath))
+        config.pluginmanager.register(recorder)

@@ -302,9 +302,8 @@ class Reproduction:
         for line in self._records.read_text(encoding="utf-8").splitlines():
             with suppress(ValueError):  # the end of a session that was killed
                 found.append(json.loads(line))
-        about = {"versions": versions(), "commit": commit(ROOT), "p_holm": None}
         if found:
-            merge_lines(self._results, [record | about for record in found])
+            merge_lines(self._results, [record | {"p_holm": None} for record in found])
             records = read_lines(self._results)
             corrected = holm([record["p"] for record in records])
             for record, p in zip(records, corrected, strict=True):

@@ -9,19 +9,22 @@ from claims.bench.partial import calibrated, permuted_first, preserved, without_
 from claims.claim import Claim, PaperValue
 from claims.decisions import superiority, trend
 
-LAST = 3
-"""Biases to remove of 8: in the paper 5 of 14 suffice, a little over a third."""
+LAST = 3 / 8
+"""Share of the layers that lose their bias: in the paper 5 of 14 suffice."""
+
+KEPT = 8 / 13
+"""Share of the convolutions that PFM8 keeps of both VGG16s."""
 
 SHARES = {"none": 0.0, "1/4": 0.25, "1/2": 0.5, "3/4": 0.75, "all": 1.0}
 """Shares of the permutation groups that are permuted."""
 
 PRESERVE_FIRST = Claim(
     id="merging/preserve-first",
-    sentence="Merging that keeps the first half of the convolutions of both networks "
-    "(PFM) ends higher than merging all layers, both with RESCALE on the merged ones.",
+    sentence="Merging that keeps the first 8 of 13 convolutions of both networks "
+    "(PFM8; or as large a share of fewer) ends higher than merging all layers, both "
+    "with RESCALE on the merged ones.",
     source="arXiv:2402.05966v4, preserve-first merging, VGG16 on CIFAR-10",
-    quantity="PFM with half of the convolutions minus merging all, both with RESCALE, "
-    "test accuracy",
+    quantity="PFM8 minus merging all, both with RESCALE, test accuracy",
     rule=partial(superiority, margin=0.0),
     settings=("plain-vgg",),
     variants=METHODS,
@@ -42,23 +45,23 @@ PRESERVE_FIRST = Claim(
 @PRESERVE_FIRST.test
 def test_preserve_first(trial):
     pairs = trial.pairs()
-    half = [preserved(p, trial.variant, half_of(p), "rescale") for p in pairs]
+    kept = [preserved(p, trial.variant, kept_of(p), "rescale") for p in pairs]
     merged = [preserved(p, trial.variant, 0, "rescale").accuracy for p in pairs]
     trial.decide(
-        [h.accuracy - m for h, m in zip(half, merged, strict=True)],
+        [k.accuracy - m for k, m in zip(kept, merged, strict=True)],
         all_merged=merged,
-        half_kept=[h.accuracy for h in half],
-        relative_size=[h.relative_size for h in half],
+        first_kept=[k.accuracy for k in kept],
+        relative_size=[k.relative_size for k in kept],
     )
 
 
 PRESERVE_FIRST_SURPASSES_ENDPOINTS = Claim(
     id="merging/preserve-first-surpasses-endpoints",
-    sentence="Merging that keeps the first half of the convolutions of both networks "
-    "(PFM), with RESCALE, surpasses the mean of its endpoints without any training.",
+    sentence="Merging that keeps the first 8 of 13 convolutions of both networks "
+    "(PFM8; or as large a share of fewer), with RESCALE, surpasses the mean of its "
+    "endpoints without any training.",
     source="arXiv:2402.05966v4, abstract and preserve-first merging, VGG16 on CIFAR-10",
-    quantity="PFM with half of the convolutions and RESCALE minus endpoints' mean, "
-    "test accuracy",
+    quantity="PFM8 with RESCALE minus endpoints' mean, test accuracy",
     rule=partial(superiority, margin=0.0),
     settings=("plain-vgg",),
     variants=("activations",),
@@ -83,12 +86,12 @@ PRESERVE_FIRST_SURPASSES_ENDPOINTS = Claim(
 def test_preserve_first_surpasses_endpoints(trial):
     pairs = trial.pairs()
     endpoints = [pair.endpoints() for pair in pairs]
-    half = [preserved(p, trial.variant, half_of(p), "rescale") for p in pairs]
+    kept = [preserved(p, trial.variant, kept_of(p), "rescale") for p in pairs]
     trial.decide(
-        [h.accuracy - e for h, e in zip(half, endpoints, strict=True)],
+        [k.accuracy - e for k, e in zip(kept, endpoints, strict=True)],
         endpoints=endpoints,
-        half_kept=[h.accuracy for h in half],
-        relative_size=[h.relative_size for h in half],
+        first_kept=[k.accuracy for k in kept],
+        relative_size=[k.relative_size for k in kept],
     )
 
 
@@ -122,10 +125,11 @@ def test_permute_first_l(trial):
 
 BIAS_REMOVAL_BACKWARD = Claim(
     id="merging/bias-removal-backward",
-    sentence="Setting the biases of the last 3 layers to zero, without fine-tuning, "
-    "raises the accuracy of the matched midpoint.",
+    sentence="Setting the biases of the last 5 of 14 layers to zero (or as large a "
+    "share of fewer), without fine-tuning, raises the accuracy of the matched "
+    "midpoint.",
     source="arXiv:2402.05966v4, section 4.3, VGG16 on CIFAR-10, WM",
-    quantity="midpoint without the last 3 biases minus midpoint, test accuracy",
+    quantity="midpoint without the last biases minus midpoint, test accuracy",
     rule=partial(superiority, margin=0.0),
     settings=("plain-vgg",),
     variants=("weights",),
@@ -136,7 +140,7 @@ BIAS_REMOVAL_BACKWARD = Claim(
 def test_bias_removal_backward(trial):
     pairs = trial.pairs()
     middle = [pair.midpoint(trial.variant).accuracy for pair in pairs]
-    last = [without_biases(pair, trial.variant, LAST, "last") for pair in pairs]
+    last = [without_biases(pair, trial.variant, few_of(pair), "last") for pair in pairs]
     # The paper finds RESCALE and bias calibration like it, and REPAIR below.
     beside = {
         name: [pair.midpoint(trial.variant, name.lower()).accuracy for pair in pairs]
@@ -153,10 +157,11 @@ def test_bias_removal_backward(trial):
 
 BIAS_REMOVAL_FORWARD = Claim(
     id="merging/bias-removal-forward",
-    sentence="Setting the biases of the first 3 layers to zero gives the matched "
-    "midpoint a lower accuracy than setting those of the last 3 to zero.",
+    sentence="Setting the biases of the first 5 of 14 layers to zero (or as large a "
+    "share of fewer) gives the matched midpoint a lower accuracy than setting those "
+    "of as many last ones to zero.",
     source="arXiv:2402.05966v4, section 4.3, VGG16 on CIFAR-10, WM",
-    quantity="midpoint without the last 3 biases minus midpoint without the first 3, "
+    quantity="midpoint without the last biases minus midpoint without the first ones, "
     "test accuracy",
     rule=partial(superiority, margin=0.0),
     settings=("plain-vgg",),
@@ -168,7 +173,7 @@ BIAS_REMOVAL_FORWARD = Claim(
 def test_bias_removal_forward(trial):
     pairs = trial.pairs()
     last, first = (
-        [without_biases(pair, trial.variant, LAST, side) for pair in pairs]
+        [without_biases(pair, trial.variant, few_of(pair), side) for pair in pairs]
         for side in ("last", "first")
     )
     trial.decide(
@@ -178,7 +183,12 @@ def test_bias_removal_forward(trial):
     )
 
 
-def half_of(pair):
-    """Return half the number of convolutions, rounded up (the paper: 8 of 13)."""
+def kept_of(pair):
+    """Return how many convolutions are kept of both networks."""
     modules = pair.setting.model.modules()
-    return (sum(isinstance(module, nn.Conv2d) for module in modules) + 1) // 2
+    return round(KEPT * sum(isinstance(module, nn.Conv2d) for module in modules))
+
+
+def few_of(pair):
+    """Return how many layers lose their bias."""
+    return round(LAST * len(pair.setting.symmetry.graph.layers))

@@ -68,8 +68,8 @@ REBASIN_NEEDS_RESET = Claim(
     id="same-basin/rebasin-needs-reset",
     sentence="Without RESET, independent BatchNorm networks have a barrier after "
     "matching that is larger than that of spawned ones by more than 20 points.",
-    quantity="barrier of independent networks after weight matching minus that of "
-    "spawned ones, test accuracy, without RESET",
+    quantity="barrier of two independent networks after weight matching minus the mean "
+    "barrier between the children of each, test accuracy, without RESET",
     rule=partial(superiority, margin=BROKEN),
     uses=lambda place: (place.setting, place.setting.removeprefix("spawned-")),
     paper=(
@@ -94,11 +94,21 @@ def test_spawned_with_reset(trial):
 
 @REBASIN_NEEDS_RESET.test
 def test_rebasin_needs_reset(trial):
-    spawned = [pair.barrier("none") for pair in trial.pairs()]
-    apart = trial.pairs(trial.setting.removeprefix("spawned-"))
+    children = trial.pairs()
+    apart = trial.pairs(trial.setting.removeprefix("spawned-"), len(children) // 2)
+    spawned = mean_of_two([pair.barrier("none") for pair in children])
     rebasin = [pair.barrier("weights") for pair in apart]
     excess = [r - s for r, s in zip(rebasin, spawned, strict=True)]
-    trial.decide(excess, independent=rebasin, spawned=spawned)
+    trial.decide(excess, names=named(apart), independent=rebasin, spawned=spawned)
+
+
+def mean_of_two(values):
+    """Return the means of values 0 and 1, 2 and 3, ...; an odd one is left.
+
+    The children (or copies) of networks 0, 1, 2, ... go with the independent pairs 0-1,
+    2-3, ...: so no network, and no child of one, is in two of the values.
+    """
+    return [(a + b) / 2 for a, b in zip(values[::2], values[1::2], strict=False)]
 
 
 RETRAINED = {
@@ -176,7 +186,8 @@ SAME_BASIN_NEARER = Claim(
     sentence="Networks of one basin are less than half as far from each other as "
     "independent networks after matching.",
     source="arXiv:2402.05966v1, section 3.2 and appendix E.2, Fig. 13, Table 3",
-    quantity="1 minus the ratio of the distances (BatchNorm statistics included)",
+    quantity="1 minus the mean distance of two networks from their copies over that "
+    "between the two (BatchNorm statistics included)",
     rule=partial(superiority, margin=0.5),
     unit="",
 )
@@ -185,8 +196,8 @@ SAME_BASIN_NEARER = Claim(
 @SAME_BASIN_NEARER.test
 def test_same_basin_nearer(trial):
     pairs = origins_and_copies(trial)
-    near = [pair.distance("none") for pair in pairs]
-    apart = trial.pairs(origin(trial.setting))
+    near = mean_of_two([pair.distance("none") for pair in pairs])
+    apart = trial.pairs(origin(trial.setting), len(near))
     far = [pair.distance("weights") for pair in apart]
     closer = [1 - n / f for n, f in zip(near, far, strict=True)]
-    trial.decide(closer, names=named(pairs), one_basin=near, independent=far)
+    trial.decide(closer, names=named(apart), one_basin=near, independent=far)

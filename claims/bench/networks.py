@@ -87,13 +87,13 @@ class Setting:
         self._states: dict[int, dict[str, Tensor]] = {}
         self._digests: dict[int, str] = {}
 
-    def provenance(self) -> dict[str, Any]:
-        """Return name, key and seeds of the networks, for the record of a result.
+    def provenance(self, seeds: Iterable[int]) -> dict[str, Any]:
+        """Return name, key and seeds of networks, for the record of a result.
 
         And on how many images of each split it was measured, if not on all.
         """
-        seeds = sorted(self._states) or list(self.bench.seeds)
-        found = {"name": self.recipe.name, "key": self.recipe.key, "seeds": seeds}
+        found: dict[str, Any] = {"name": self.recipe.name, "key": self.recipe.key}
+        found["seeds"] = sorted(seeds)
         if self.bench.batches_measured is not None:
             found["images"] = self.bench.batches_measured * BATCH
         return found
@@ -327,12 +327,16 @@ def code_digest() -> str:
     value, and must not be hidden by what older code has measured.  What only people
     and tests run is left out.
     """
-    library = Path(lmc.__file__).parent.rglob("*.py")
-    apart = {"tests", "command", "survey.py", "benchmarks.py", "testing.py"}
-    files = [file for file in library if not apart & {*file.parts}]
+    data = [Path(module.__file__) for module in (datasets, training)]
     own = sorted(Path(__file__).parent.glob("*.py"))
     digest = hashlib.sha256()
-    data = [Path(module.__file__) for module in (datasets, training)]
-    for file in (*sorted(files), *data, *own):
+    for file in (*measuring_code(Path(lmc.__file__).parent), *data, *own):
         digest.update(file.name.encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()
+
+
+def measuring_code(library: Path) -> list[Path]:
+    """Return the files of a package that take part in measurements."""
+    apart = {"tests", "command", "survey.py", "benchmarks.py", "testing.py"}
+    files = sorted(library.rglob("*.py"))
+    return [file for file in files if not apart & {*file.relative_to(library).parts}]

@@ -1,12 +1,14 @@
 """What training makes of networks: compared between recipes by several claims."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from claims.bench.networks import Network, Setting, as_values
 from claims.bench.pairs import Pair
+from claims.decisions import Verdict, superiority
 from lmc.features import activation_scale
 
 
@@ -42,10 +44,30 @@ def differences(ours: Sequence[float], others: Sequence[float]) -> list[float]:
     return [a - b for a, b in zip(ours, others, strict=True)]
 
 
+@dataclass(frozen=True)
+class Degraded:
+    """Networks of a good recipe, made worse, against those of another recipe.
+
+    Attributes
+    ----------
+    gain
+        By how much the degraded pair's barrier is the lower one, in points.
+    columns
+        What it was computed from, for the report.
+    unmet
+        What is wrong with the premise, that the degraded networks are the worse ones:
+        "" if nothing.
+    """
+
+    gain: list[float]
+    columns: dict[str, list[float]]
+    unmet: str
+
+
 def degraded_against_small(
     degraded: Sequence[Pair], small: Sequence[Pair], method: str
-) -> tuple[list[float], dict[str, list[float]]]:
-    """Compare the midpoints of degraded networks with those of other networks.
+) -> Degraded:
+    """Compare the barriers of degraded networks with those of other networks.
 
     Parameters
     ----------
@@ -55,23 +77,19 @@ def degraded_against_small(
         Pairs trained with a small one.
     method
         How each pair is matched.
-
-    Returns
-    -------
-    list of float
-        By how much the degraded pair's midpoint is the better one, in points.
-    dict of str to list of float
-        Columns for the report.  The endpoints show whether the premise holds: that
-        the degraded networks are the worse ones.
     """
-    ours, others = midpoints(degraded, method), midpoints(small, method)
+    ours, others = barriers(degraded, method), barriers(small, method)
     columns = {
         "degraded_endpoints": endpoints(degraded),
         "small_endpoints": endpoints(small),
-        "degraded_midpoint": ours,
-        "small_midpoint": others,
+        "degraded_barrier": ours,
+        "small_barrier": others,
     }
-    return differences(ours, others), columns
+    worse = superiority(
+        differences(columns["small_endpoints"], columns["degraded_endpoints"])
+    )
+    unmet = "" if worse.verdict is Verdict.SUPPORTED else "the endpoints are not worse"
+    return Degraded(differences(others, ours), columns, unmet)
 
 
 def parameter_size(network: Network) -> float:

@@ -269,6 +269,15 @@ def test_uncorrected_statistics_need_statistics(fields):
         Repair(**fields, corrected=False)
 
 
+def test_code_that_measures_is_known_wherever_it_lies(tmp_path):
+    """What is left out by its name is so inside the package only."""
+    package = tmp_path / "tests" / "command" / "lmc"
+    for name in ("graph.py", "tests/test_graph.py", "survey.py", "command/run.py"):
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).touch()
+    assert networks.measuring_code(package) == [package / "graph.py"]
+
+
 def test_images_of_a_scale(cache, monkeypatch):
     """A scale whose images are looked at in part says so with its results."""
     whole = Bench("digits", 4, "cpu").setting("mlp")
@@ -282,7 +291,8 @@ def test_images_of_a_scale(cache, monkeypatch):
         ):
             assert torch.equal(images, first)
             assert torch.equal(labels, named)
-    assert part.provenance()["images"] == 256
-    assert "images" not in whole.provenance()
+    assert part.provenance([1, 0])["images"] == 256
+    assert part.provenance([1, 0])["seeds"] == [0, 1]
+    assert "images" not in whole.provenance([0])
     a, b = (each.networks(1)[0].evaluate() for each in (part, whole))
     assert a.loss != b.loss

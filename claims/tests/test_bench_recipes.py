@@ -67,14 +67,19 @@ def test_batchnorm_is_reset(cache):
 
 
 def test_degraded_against_small(mlp):
-    """The degraded pair's midpoint minus the other's, and both endpoints."""
-    first, second = ([pair] for pair in mlp.pairs())
-    values, columns = degraded_against_small(first, second, "none")
-    ours, others = (pair[0].midpoint("none").accuracy for pair in (first, second))
-    assert values == [ours - others]
-    assert columns["degraded_endpoints"] == [first[0].endpoints()]
-    assert columns["small_endpoints"] == [second[0].endpoints()]
-    assert columns["degraded_midpoint"] == [ours] != columns["small_midpoint"]
+    """The other pairs' barriers minus the degraded pairs', if those are the worse."""
+    good = mlp.pairs()
+    raw = untrained("mlp", 4)
+    bad = [Pair(raw[0], raw[1]), Pair(raw[2], raw[3])]
+    found = degraded_against_small(bad, good, "none")
+    ours, others = ([pair.barrier("none") for pair in those] for those in (bad, good))
+    assert found.gain == [o - d for o, d in zip(others, ours, strict=True)]
+    assert found.columns["degraded_endpoints"] == [pair.endpoints() for pair in bad]
+    assert found.columns["small_endpoints"] == [pair.endpoints() for pair in good]
+    assert found.columns["degraded_barrier"] == ours != found.columns["small_barrier"]
+    assert found.unmet == ""
+    unmet = degraded_against_small(good, bad, "none").unmet
+    assert unmet == "the endpoints are not worse"
 
 
 def test_parameter_size(cache):

@@ -180,13 +180,20 @@ class Twelve:
         return self
 
     def networks(self, count):
-        return [SimpleNamespace(seed=seed) for seed in range(12)][:count]
+        return [SimpleNamespace(seed=n, setting=self) for n in range(12)][:count]
 
     def pairs(self, count):
-        return [SimpleNamespace(name=f"{2 * n}-{2 * n + 1}") for n in range(6)][:count]
+        two = [each.networks for each in self.tuples(2)]
+        return [SimpleNamespace(a=a, b=b, name=f"{a.seed}-{b.seed}") for a, b in two][
+            :count
+        ]
 
     def tuples(self, size):
-        return [SimpleNamespace(name=f"from {n}") for n in range(0, 12, size)]
+        parts = [self.networks(12)[n : n + size] for n in range(0, 12, size)]
+        return [SimpleNamespace(networks=part, name="some") for part in parts]
+
+    def provenance(self, seeds):
+        return sorted(seeds)
 
 
 @pytest.mark.parametrize(("given", "most"), [(6, 6), (None, 12)])
@@ -196,6 +203,33 @@ def test_no_more_networks_are_looked_at_than_are_declared(given, most):
     found = [len(trial.networks(count=n)) for n in (None, 4, 8)]
     assert found == [most, 4, min(8, most)]
     assert len(trial.pairs()) == most // 2
+
+
+@pytest.mark.parametrize(
+    ("look", "seeds"),
+    [
+        (lambda trial: trial.networks(count=3), [0, 1, 2]),
+        (lambda trial: trial.pairs(count=2), [0, 1, 2, 3]),
+        (lambda trial: (trial.pairs(count=1), trial.networks(count=3)), [0, 1, 2]),
+        (lambda trial: trial.tuples(), list(range(12))),
+    ],
+)
+def test_the_record_names_the_networks_that_were_looked_at(look, seeds):
+    """And not those that the setting has, or that another test has loaded."""
+    trial = Trial(place(tuple_size=3), Twelve())
+    look(trial)
+    trial.decide([0.0, 0.0], names=["a", "b"])
+    assert trial.record["fixtures"] == [seeds]
+
+
+def test_without_its_premise_a_claim_is_inconclusive(trial):
+    """However clear the values are; what was measured is shown."""
+    with pytest.raises(Inconclusive, match="premise not met: no biases"):
+        trial.decide([0.0, 0.0], unmet="no biases", share=[1.0, 2.0])
+    assert trial.record["verdict"] == "inconclusive"
+    assert trial.record["p"] is None
+    assert trial.record["estimate"] == 0.0
+    assert [pair["share"] for pair in trial.record["pairs"]] == [1.0, 2.0]
 
 
 @pytest.mark.parametrize("what", ["using", "networks", "pairs"])

@@ -7,11 +7,12 @@ import sys
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import filelock
 import pytest
 
-from claims.plugin import merge_lines, read_lines
+from claims.plugin import Collector, _results, merge_lines, read_lines
 
 ROOT = Path(__file__).parents[2]
 
@@ -170,6 +171,23 @@ def test_record_says_what_was_measured(toys):
     assert found["toy/declared"]["reason"] == "it is negative: -2"
     assert "burnt down" in found["toy/broken"]["error"]
     assert "never called trial.decide" in found["toy/silent"]["error"]
+
+
+def test_the_commit_is_that_at_the_start(tmp_path, monkeypatch):
+    """One that is made while tests run is not of the code that runs."""
+    heads = iter(["", "first", "", "second"])
+    monkeypatch.setattr("claims.plugin._output", lambda *_: next(heads))
+    result = {"id": "a/b", "setting": "mlp", "variant": "", "scale": "digits"}
+    result |= {"p": 0.5, "measured_at": "2026-01-01T00:00:00+00:00"}
+    config = SimpleNamespace(
+        stash={_results: [result]},
+        rootpath=tmp_path,
+        getoption=lambda _: "out",
+        hook=SimpleNamespace(pytest_claims_results=lambda **_: None),
+    )
+    Collector(config).pytest_sessionfinish()
+    [written] = read_lines(tmp_path / "out" / "results.jsonl")
+    assert written["commit"] == "first"
 
 
 def test_claims_declare_what_their_tests_look_at(toys):
