@@ -185,10 +185,14 @@ def test_bias_removal_forward(trial):
 
 def kept_of(pair):
     """Return how many convolutions are kept of both networks."""
-    modules = pair.setting.model.modules()
-    return round(KEPT * sum(isinstance(module, nn.Conv2d) for module in modules))
+    return round(KEPT * number_of(pair, nn.Conv2d))
 
 
 def few_of(pair):
     """Return how many layers lose their bias."""
-    return round(LAST * len(pair.setting.symmetry.graph.layers))
+    return round(LAST * number_of(pair, nn.Conv2d | nn.Linear))
+
+
+def number_of(pair, kind):
+    """Return how many layers of a kind the networks have."""
+    return sum(isinstance(module, kind) for module in pair.setting.model.modules())

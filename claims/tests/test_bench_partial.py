@@ -6,7 +6,7 @@ import torch
 import lmc
 from claims.bench import Bench, Network, Pair
 from claims.bench.partial import calibrated, permuted_first, preserved, without_biases
-from claims.test_merging import half_of
+from claims.test_merging import few_of, kept_of
 from fixtures import datasets
 
 LAYERS = ("1", "3", "5")
@@ -172,7 +172,11 @@ def test_measured_once(pair, monkeypatch):
             other()
 
 
-def test_half_of_the_convolutions():
-    """Four of the small VGG's seven."""
-    setting = Bench("digits", 4, "cpu").setting("plain-vgg")
-    assert half_of(Pair(Network(setting, 0), Network(setting, 1))) == 4
+@pytest.mark.parametrize(
+    ("scale", "kept", "few"), [("digits", 4, 3), ("cifar10", 5, 3), ("paper", 8, 5)]
+)
+def test_shares_of_layers(scale, kept, few):
+    """At the papers' own scale the paper's numbers, as large shares of fewer layers."""
+    setting = Bench(scale, 4, "cpu").setting("plain-vgg")
+    pair = Pair(Network(setting, 0), Network(setting, 1))
+    assert (kept_of(pair), few_of(pair)) == (kept, few)
