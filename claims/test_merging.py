@@ -106,6 +106,14 @@ PERMUTE_FIRST_L = Claim(
     settings=("plain-vgg",),
     variants=METHODS,
     unit="",
+    undecided={
+        (
+            "digits",
+            "plain-vgg",
+            "weights",
+        ): "Six of eight midpoints stay at chance, however many layers are "
+        "permuted (0.18 [-0.058, 0.42], n = 8).",
+    },
 )
 
 
