@@ -412,13 +412,25 @@ HARDER_DATA = Claim(
     uses=on_each,
     unit="",
     undecided={
-    ("mnist", "minimal-adam-lr0.001-cifar10-1400", ""): "No barrier exceeds 1% of what is learned from 1400 images (-0.12 "
+        (
+            "mnist",
+            "minimal-adam-lr0.001-cifar10-1400",
+            "",
+        ): "No barrier exceeds 1% of what is learned from 1400 images (-0.12 "
         "[-1, 0.88], n = 4).",
-    ("mnist", "minimal-conv-cifar10-1400", ""): "No barrier exceeds 1% of what is learned from 1400 images (-0.062 "
+        (
+            "mnist",
+            "minimal-conv-cifar10-1400",
+            "",
+        ): "No barrier exceeds 1% of what is learned from 1400 images (-0.062 "
         "[-1, 0.88], n = 4).",
-    ("mnist", "minimal-mlp-cifar10-1400", ""): "No barrier exceeds 1% of what is learned from 1400 images (-0.38 "
+        (
+            "mnist",
+            "minimal-mlp-cifar10-1400",
+            "",
+        ): "No barrier exceeds 1% of what is learned from 1400 images (-0.38 "
         "[-0.94, 0.19], n = 4).",
-},
+    },
 )
 
 

@@ -6,23 +6,29 @@ activation matching, renormalization) reads them here, from the graph of
 """
 
 import copy
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.export.graph_signature import (
-    ConstantArgument,
-    InputKind,
-    OutputKind,
-    TensorArgument,
-)
+from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind
 from torch.func import functional_call
 from torch.fx import GraphModule, Interpreter, Node
-from torch.fx.node import map_aggregate
 from torch.utils import _pytree as pytree
+
+from lmc.exported import (
+    Place,
+    Program,
+    argument,
+    first_axes,
+    graph_at,
+    leaves_like,
+    moved,
+    operation_name,
+    traced_at,
+    written_into,
+)
 
 State = Mapping[str, Tensor]
 """Parameters and buffers by name, as ``model.state_dict()`` gives them."""
@@ -30,12 +36,13 @@ State = Mapping[str, Tensor]
 Around = Callable[..., Any]
 """Stands in for an operation: called as ``around(operation, *args, **kwargs)``."""
 
-_LAYERS = {
+LAYERS = {
     "conv1d": ("convolution", 1),
     "conv2d": ("convolution", 1),
     "conv3d": ("convolution", 1),
     "linear": ("linear", -1),
 }
+"""From an operation to the kind of its layer and the axis of its output's channels."""
 
 
 class TraceError(ValueError):
@@ -121,10 +128,10 @@ class Graph:
         self.batch_norms = tuple(filter(None, map(self._batch_norm, self.nodes)))
         # Each access to call_spec makes a class: as slow as running a small network.
         self._in_spec, self._out_spec = program.call_spec
-        self._sizes = _sizes(program)
-        self._mutated = _mutated(program)
-        self._lead, self._traced_at = _lead(program)
-        self._moved: dict[_Place, _Program] = {}
+        self._sizes = first_axes(program)
+        self._mutated = written_into(program)
+        self._lead, self._traced_at = traced_at(program)
+        self._moved: dict[Place, Program] = {}
 
     def layer(self, name: str) -> Layer:
         """Return the layer of this name.
@@ -240,7 +247,7 @@ class Graph:
             raise ValueError(
                 f"the model takes {expected.num_children} inputs, got {len(inputs)}"
             )
-        leaves = list(_flattened(expected, inputs, "inputs"))
+        leaves = list(leaves_like(expected, inputs, "inputs"))
         for leaf, (name, fixed, least, most) in zip(leaves, self._sizes, strict=True):
             if isinstance(fixed, ConstantArgument):
                 if isinstance(leaf, Tensor) or leaf != fixed.value:
@@ -264,14 +271,14 @@ class Graph:
                 )
         return leaves
 
-    def _at(self, place: "_Place") -> "_Program":
+    def _at(self, place: Place) -> Program:
         """Return the graph and its constants at another dtype and device, kept."""
         if place not in self._moved:
             constants = {
-                name: _moved(value, self._traced_at, place)
+                name: moved(value, self._traced_at, place)
                 for name, value in self._program.constants.items()
             }
-            module = _at(self._program.graph_module, self._traced_at, place)
+            module = graph_at(self._program.graph_module, self._traced_at, place)
             self._moved[place] = module, constants
         return self._moved[place]
 
@@ -281,9 +288,9 @@ class Graph:
 
     def _layer(self, node: Node) -> Layer | None:
         operation = operation_name(node)
-        if operation not in _LAYERS:
+        if operation not in LAYERS:
             return None
-        kind, channel_axis = _LAYERS[operation]
+        kind, channel_axis = LAYERS[operation]
         weight, bias = self.name_of(argument(node, 1)), argument(node, 2)
         if weight is None or (bias is not None and self.name_of(bias) is None):
             return None  # computed from parameters, which cannot be rescaled as one
@@ -299,177 +306,6 @@ class Graph:
         return BatchNorm(node.name, mean, variance)
 
 
-_Place = tuple[torch.dtype, torch.device]
-_Program = tuple[GraphModule, Mapping[str, Any]]
-
-
-class _Size(NamedTuple):
-    """What the graph demands of an input: its value, or the size of its first axis."""
-
-    name: str
-    argument: Any
-    least: float
-    most: float
-
-
-def _sizes(program: torch.export.ExportedProgram) -> list[_Size]:
-    """Read what the graph holds for from the example inputs that it has seen.
-
-    ``torch.export`` makes the first axis a constant, or bounds its size, where the
-    model's code depends on it.
-    """
-    values = {node.name: node.meta.get("val") for node in program.graph.nodes}
-    sizes = []
-    for spec in program.graph_signature.input_specs:
-        if spec.kind is not InputKind.USER_INPUT:
-            continue
-        least, most, name = 0.0, math.inf, spec.arg.name
-        if isinstance(spec.arg, TensorArgument) and values[name].ndim:
-            size = values[name].shape[0]
-            one = size if isinstance(size, int) else size.node.maybe_as_int()
-            if one is not None:
-                least = most = one
-            elif (bounds := program.range_constraints.get(size.node.expr)) is not None:
-                # Export itself excludes 0 and 1, for all models.
-                least = int(bounds.lower) if bounds.lower > 2 else 0
-                most = int(bounds.upper) if bounds.upper.is_Integer else math.inf
-        sizes.append(_Size(name, spec.arg, least, most))
-    return sizes
-
-
-def _flattened(spec: pytree.TreeSpec, value: Any, where: str) -> Iterator[Any]:
-    """Yield the leaves of a value in the order of a structure that it must have."""
-    if spec.is_leaf():
-        if not pytree.tree_is_leaf(value):
-            raise ValueError(
-                f"{where}: the model was traced with a single value here, got "
-                f"{type(value).__name__}"
-            )
-        yield value
-    elif issubclass(spec.type, dict) and isinstance(value, dict):
-        # The names that the spec was made with, in its order.
-        names = pytree.tree_unflatten(range(spec.num_leaves), spec).keys()
-        if value.keys() != names:
-            raise ValueError(
-                f"{where}: the model was traced with the names "
-                f"{sorted(map(str, names))}, got {sorted(map(str, value))}"
-            )
-        for name, child in zip(names, spec.children(), strict=True):
-            yield from _flattened(child, value[name], f"{where}[{name!r}]")
-    elif issubclass(spec.type, (tuple, list)) and isinstance(value, (tuple, list)):
-        if len(value) != spec.num_children:
-            raise ValueError(
-                f"{where}: the model was traced with {spec.num_children} values "
-                f"here, got {len(value)}"
-            )
-        for number, (child, part) in enumerate(
-            zip(spec.children(), value, strict=True)
-        ):
-            yield from _flattened(child, part, f"{where}[{number}]")
-    else:
-        leaves, own = pytree.tree_flatten(value)
-        if own != spec:
-            raise ValueError(
-                f"{where}: the model was traced with a {spec.type.__name__} here, "
-                f"got {type(value).__name__}"
-                if spec.type is not type(value)
-                else f"{where}: the {spec.type.__name__} has another structure than "
-                "the one that the model was traced with"
-            )
-        yield from leaves
-
-
-def _graphs(module: GraphModule) -> Iterator[GraphModule]:
-    """Yield a graph with those inside it (``torch.no_grad``, ``torch.cond``)."""
-    return (part for part in module.modules() if isinstance(part, GraphModule))
-
-
-def _mutated(program: torch.export.ExportedProgram) -> tuple[int, ...]:
-    """Return the positions of the graph's inputs that its operations write into.
-
-    An operation's schema says into which arguments it writes; the tensors of the
-    trace, which of them are views of an input.
-    """
-    written: set[int] = set()
-    same: dict[int, int] = {}
-    for part in _graphs(program.graph_module):
-        for node in part.graph.nodes:
-            if not isinstance(node.target, torch._ops.OpOverload):
-                continue
-            if operation_name(node) == "dropout":
-                # In evaluation mode it returns its input, in the trace a copy of it.
-                for storage in _storages(node.args[0]):
-                    first = same.get(storage, storage)
-                    same.update((copied, first) for copied in _storages(node))
-            for number, parameter in enumerate(node.target._schema.arguments):
-                if parameter.is_write:
-                    for storage in _storages(argument(node, number)):
-                        written.add(same.get(storage, storage))
-    nodes = {node.name: node for node in program.graph.nodes}
-    return tuple(
-        position
-        for position, spec in enumerate(program.graph_signature.input_specs)
-        if written.intersection(_storages(nodes[spec.arg.name]))
-    )
-
-
-def _storages(value: Any) -> list[int]:
-    """Return the storages of the tensors of a node (or of nodes) in the trace."""
-    nodes = [node for node in pytree.tree_leaves(value) if isinstance(node, Node)]
-    tensors = pytree.tree_leaves([node.meta.get("val") for node in nodes])
-    return [
-        tensor.untyped_storage()._cdata
-        for tensor in tensors
-        if isinstance(tensor, Tensor) and tensor.layout is torch.strided
-    ]
-
-
-def _lead(
-    program: torch.export.ExportedProgram,
-) -> tuple[int | None, _Place]:
-    """Return which of the graph's inputs says dtype and device, and those traced.
-
-    The first floating parameter or buffer; in a model without one, the first
-    floating input.
-    """
-    nodes = {node.name: node for node in program.graph.nodes}
-    specs = list(enumerate(program.graph_signature.input_specs))
-    own = [s for s in specs if s[1].kind is InputKind.PARAMETER or s[1].persistent]
-    given = [s for s in specs if s[1].kind is InputKind.USER_INPUT]
-    for position, spec in (*own, *given):
-        value = nodes[spec.arg.name].meta.get("val")
-        if isinstance(value, Tensor) and value.is_floating_point():
-            return position, (value.dtype, value.device)
-    return None, (torch.get_default_dtype(), torch.device("cpu"))
-
-
-def _moved(value: Any, source: _Place, target: _Place) -> Any:
-    """Replace the dtype and device of the trace, in a tensor or in an argument."""
-    if isinstance(value, Tensor):
-        dtype, device = (_moved(v, source, target) for v in (value.dtype, value.device))
-        return value.to(device, dtype)
-    if isinstance(value, torch.dtype):
-        return target[0] if value == source[0] else value
-    if isinstance(value, torch.device):
-        return target[1] if value.type == source[1].type else value
-    return value
-
-
-def _at(module: GraphModule, source: _Place, target: _Place) -> GraphModule:
-    """Return a copy of a graph in which the dtype and device are replaced."""
-    module = copy.deepcopy(module)
-    for part in _graphs(module):
-        for node in list(part.graph.nodes):
-            if node.target is torch.ops.aten._assert_tensor_metadata.default:
-                part.graph.erase_node(node)  # asserts those of the trace
-            elif node.target is not torch.ops.aten.view.dtype:  # looks at the bits
-                node.args, node.kwargs = map_aggregate(
-                    (node.args, node.kwargs), lambda v: _moved(v, source, target)
-                )
-        part.recompile()
-    return module
-
-
 class _Interpreter(Interpreter):
     def __init__(self, module: GraphModule, around: Mapping[str, Around]):
         super().__init__(module)
@@ -480,36 +316,6 @@ class _Interpreter(Interpreter):
             return super().run_node(n)
         args, kwargs = self.fetch_args_kwargs_from_env(n)
         return self._around[n.name](n.target, *args, **kwargs)
-
-
-def operation_name(node: Node) -> str:
-    """Return the ATen name of a node without overload or in-place underscore.
-
-    ``aten.relu_.default`` and ``aten.relu.default`` are both ``"relu"``; a node
-    that calls no ATen operation gives its target's name.
-    """
-    target = node.target
-    if isinstance(target, torch._ops.OpOverload):
-        return target._schema.name.split("::")[-1].rstrip("_")
-    return getattr(target, "__name__", str(target))
-
-
-def argument(node: Node, which: int | str, default: Any = None) -> Any:
-    """Return an operation's argument, by its position or its name in the schema."""
-    if not isinstance(node.target, torch._ops.OpOverload):
-        return default
-    names = [argument.name for argument in node.target._schema.arguments]
-    if isinstance(which, int):
-        position, name = which, names[which]
-    elif which in names:
-        position, name = names.index(which), which
-    else:
-        return default  # another overload has it
-    return (
-        node.args[position]
-        if position < len(node.args)
-        else node.kwargs.get(name, default)
-    )
 
 
 def in_train_mode(model: nn.Module) -> bool:
@@ -593,20 +399,6 @@ def trace(model: nn.Module, *example_inputs: Any) -> Graph:
             "branches out of forward, or express them by torch.where or torch.cond"
         ) from error
     return Graph(program, model)
-
-
-def as_arguments(inputs: Any) -> tuple[Any, ...]:
-    """Return a batch's inputs as the arguments of a model.
-
-    A tuple or a list holds the arguments (a DataLoader makes lists of tuples);
-    anything else is the one argument.
-
-    Examples
-    --------
-    >>> as_arguments([1, 2]), as_arguments((1, 2)), as_arguments({"x": 1})
-    ((1, 2), (1, 2), ({'x': 1},))
-    """
-    return tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
 
 
 def call(

@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor
 from torch.fx import Node
 
-from lmc.graph import Graph, State, argument, operation_name
+from lmc.exported import argument, operation_name
+from lmc.graph import Graph, State
 from lmc.interpolation import interpolate
 from lmc.rules import POOLING
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lmc.graph import State, as_arguments, call, in_train_mode
-from lmc.logits import check_logits
+from lmc.batches import as_arguments, check_logits
+from lmc.graph import State, call, in_train_mode
 
 LAMBDAS = tuple(index / 10 for index in range(11))
 """Eleven equidistant points, as in every curve of arXiv 2402.05966."""

@@ -17,9 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
-from lmc.features.activations import batch_size
-from lmc.graph import Graph, State, as_arguments
-from lmc.logits import check_logits
+from lmc.batches import as_arguments, batch_size, check_logits
+from lmc.graph import Graph, State
 
 Update = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
 """From bool masks of the removed weights to what is added to the weights."""

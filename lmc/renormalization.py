@@ -23,17 +23,9 @@ from torch.fx import Node
 from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
-from lmc.features.activations import batch_size
-from lmc.graph import (
-    _LAYERS,
-    Around,
-    BatchNorm,
-    Graph,
-    Layer,
-    State,
-    as_arguments,
-    operation_name,
-)
+from lmc.batches import as_arguments, batch_size
+from lmc.exported import operation_name
+from lmc.graph import LAYERS, Around, BatchNorm, Graph, Layer, State
 
 EPSILON = 1e-5
 """Added to a variance before its root, as in BatchNorm."""
@@ -201,7 +193,7 @@ def _operations(graph: Graph) -> list[Node]:
 
 def _kind(node: Node) -> str | None:
     """Return the kind of layer that an operation on a parameter would be."""
-    return _LAYERS.get(operation_name(node), (None, None))[0]
+    return LAYERS.get(operation_name(node), (None, None))[0]
 
 
 def _computed(graph: Graph) -> str:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lmc.graph import State, as_arguments
+from lmc.batches import as_arguments
+from lmc.graph import State
 from lmc.interpolation import Evaluation, evaluate
 
 Batches = Iterable[tuple[Any, Tensor]]

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.fx import Node
 
 from lmc.axes import Algebra, Axes, Block
-from lmc.graph import argument, operation_name
+from lmc.exported import argument, operation_name
 from lmc.units import Ints, Units
 
 POINTWISE = frozenset(

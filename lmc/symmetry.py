@@ -15,7 +15,8 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lmc.axes import Algebra, fresh
-from lmc.graph import Graph, State, call, operation_name, trace, without_tensors
+from lmc.exported import operation_name
+from lmc.graph import Graph, State, call, trace, without_tensors
 from lmc.permutation import Permutation
 from lmc.rules import POINTWISE, Shapes, apply_rule, sizes
 from lmc.units import Family, TooFine, Units

@@ -11,15 +11,9 @@ from torch import Tensor
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 
-from lmc.graph import (
-    Around,
-    Graph,
-    Layer,
-    State,
-    argument,
-    as_arguments,
-    operation_name,
-)
+from lmc.batches import as_arguments, batch_size
+from lmc.exported import argument, operation_name
+from lmc.graph import Around, Graph, Layer, State
 
 _NONLINEARITIES = frozenset(
     "relu relu6 leaky_relu elu selu celu gelu silu mish sigmoid tanh hardtanh "
@@ -372,14 +366,6 @@ def observe(
                 samples += size
     if samples == 0:
         raise ValueError("no samples: give at least one pair of inputs and targets")
-
-
-def batch_size(arguments: Any) -> int:
-    """Return the number of samples, the size of the first input's first axis."""
-    for leaf in pytree.tree_leaves(arguments):
-        if isinstance(leaf, Tensor):
-            return len(leaf)
-    raise ValueError("a batch's inputs hold no tensor: give them as tensors")
 
 
 class _Spread:

@@ -13,9 +13,9 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 
-from lmc.features.activations import batch_size
-from lmc.graph import Graph, State, as_arguments, operation_name
-from lmc.logits import check_logits
+from lmc.batches import as_arguments, batch_size, check_logits
+from lmc.exported import operation_name
+from lmc.graph import Graph, State
 
 Targets = Literal["data", "model", "sampled"]
 

@@ -7,7 +7,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from lmc.graph import Around, State, as_arguments
+from lmc.batches import as_arguments
+from lmc.graph import Around, State
 from lmc.matching.assignment import Assignment, Branch, branches
 from lmc.matching.result import Matching
 from lmc.permutation import Permutation, flattened

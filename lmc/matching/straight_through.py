@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lmc.graph import State, as_arguments
+from lmc.batches import as_arguments
+from lmc.graph import State
 from lmc.interpolation import interpolate
 from lmc.matching.result import Matching
 from lmc.matching.weights import weight_matching

@@ -10,8 +10,9 @@ from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader
 
 import lmc
+from lmc.batches import as_arguments
 from lmc.features import activation_scale, diagonal_fisher
-from lmc.graph import TraceError, as_arguments, call, trace
+from lmc.graph import TraceError, call, trace
 from lmc.models import MLP, VGG, ResNet
 from lmc.pruning import wood_fisher
 from lmc.retraining import retrain

@@ -1,8 +1,31 @@
-"""The output of a classifier."""
+"""What goes into a model and what comes out of it, batch by batch."""
 
 from typing import Any
 
 from torch import Tensor
+from torch.utils import _pytree as pytree
+
+
+def as_arguments(inputs: Any) -> tuple[Any, ...]:
+    """Return a batch's inputs as the arguments of a model.
+
+    A tuple or a list holds the arguments (a DataLoader makes lists of tuples);
+    anything else is the one argument.
+
+    Examples
+    --------
+    >>> as_arguments([1, 2]), as_arguments((1, 2)), as_arguments({"x": 1})
+    ((1, 2), (1, 2), ({'x': 1},))
+    """
+    return tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
+
+
+def batch_size(arguments: Any) -> int:
+    """Return the number of samples, the size of the first input's first axis."""
+    for leaf in pytree.tree_leaves(arguments):
+        if isinstance(leaf, Tensor):
+            return len(leaf)
+    raise ValueError("a batch's inputs hold no tensor: give them as tensors")
 
 
 def check_logits(logits: Any, samples: int) -> Tensor:
