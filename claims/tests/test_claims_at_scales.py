@@ -42,6 +42,26 @@ def test_what_is_declared_was_looked_at(declared):
         assert looked_at == {*place.uses} or not result.pairs, place
 
 
+def figures(result):
+    """Return what was measured, as a declaration's reason ends with it."""
+    low, high = (f"{end:.2g}" for end in (result.low, result.high))
+    unit = f" {result.unit}" if result.unit else ""
+    return f"({result.estimate:.2g} [{low}, {high}]{unit}, n = {result.n})."
+
+
+def test_reasons_have_the_figures_of_the_kept_runs(declared):
+    """Where a claim is declared not to be supported, it is said by how much."""
+    results = [result for path in RECORDS.glob("*.jsonl") for result in read(path)]
+    compared = 0
+    for result in results:
+        place = Place(declared[result.id], result.scale, result.setting, result.variant)
+        assert result.reason == place.record()["reason"], place
+        if result.reason and result.estimate is not None:
+            assert result.reason.endswith(figures(result)), place
+            compared += 1
+    assert compared > 50
+
+
 def test_topics_are_those_of_claims(declared):
     """A typing error in a scale's topics would leave a topic out."""
     topics = {claim.topic for claim in declared.values()}
