@@ -399,8 +399,7 @@ RESET_RESTORES_BATCHNORM = Claim(
             "cifar10",
             "bn-resnet",
             "weights",
-        ): "RESET gains ten points, which is the margin: narrow networks do "
-        "not match well enough for more (10 [6, 15] points, n = 6).",
+        ): "RESET gains ten points, which is the margin (10 [6, 15] points, n = 6).",
     },
 )
 
