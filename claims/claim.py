@@ -7,7 +7,7 @@ with its margin.  Its test says what is measured; :class:`Trial` decides and rec
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 from scipy.stats import spearmanr
@@ -384,21 +384,25 @@ class Trial:
                 f"{self.place.claim.id} looks at tuples and does not declare of how "
                 "many networks: give the claim a tuple_size="
             )
-        if (
-            len(self._bench.seeds) < 2 * size
-        ):  # not one network is looked at, or trained
-            self.record |= {
-                "rule": "",
-                "decision": f"two tuples of {size} networks need --seeds {2 * size}",
-                "verdict": Verdict.INCONCLUSIVE.value,
-                "seconds": self._seconds(),
-            }
-            raise Inconclusive(f"{self.place.claim.id}: {self.record['decision']}")
+        if len(self._bench.seeds) < 2 * size:
+            # Not one network is looked at, or trained.
+            self._too_few(f"two tuples of {size} networks need --seeds {2 * size}")
         most = self.place.networks
         found = self.using().tuples(size)[: None if most is None else most // size]
         looked_at = [network for several in found for network in several.networks]
         self._note(looked_at, [several.name for several in found])
         return found
+
+    def _too_few(self, decision: str) -> NoReturn:
+        """End as inconclusive, for want of networks."""
+        __tracebackhide__ = True
+        self.record |= {
+            "rule": "",
+            "decision": decision,
+            "verdict": Verdict.INCONCLUSIVE.value,
+            "seconds": self._seconds(),
+        }
+        raise Inconclusive(f"{self.place.claim.id}: {decision}")
 
     def _seconds(self) -> float:
         return round(time.perf_counter() - self._started, 3)
@@ -441,13 +445,16 @@ class Trial:
         Refuted
             The interval lies on the other side of the margin.
         Inconclusive
-            The interval contains the margin, or the claim's premise is not met.
+            The interval contains the margin, the claim's premise is not met, or there
+            is only one value.
         ValueError
             The curves cannot be drawn.
         """
         __tracebackhide__ = True  # the message says what was measured
         claim = self.place.claim
         check_curves(curves)
+        if len(values) == 1 and claim.kind == "empirical":
+            self._too_few("one value decides nothing: raise --seeds")
         self._tabulate(values, names, columns)
         self.record["curves"] = curves
         decision = claim.rule(values, unit=claim.unit)

@@ -232,6 +232,15 @@ def test_without_its_premise_a_claim_is_inconclusive(trial):
     assert [pair["share"] for pair in trial.record["pairs"]] == [1.0, 2.0]
 
 
+def test_one_value_decides_nothing():
+    """Of few networks some claims have one value only; that is no error."""
+    trial = Trial(place(kind="empirical"), bench=None)
+    with pytest.raises(Inconclusive, match="one value decides nothing: raise --seeds"):
+        trial.decide([1.0])
+    assert trial.record["verdict"] == "inconclusive"
+    Trial(place(id="topic/other", kind="invariant"), bench=None).decide([0.0])
+
+
 @pytest.mark.parametrize("what", ["using", "networks", "pairs"])
 def test_a_setting_that_is_not_declared_is_refused(what):
     """Its own too, where only others are: a plan would lack its networks."""
