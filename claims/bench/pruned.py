@@ -36,15 +36,20 @@ def _diagonal_fisher(
 def _wood_fisher(
     graph: Graph, state: State, sparsity: float, batches: Sequence[Any]
 ) -> dict[str, Tensor]:
-    # The paper takes 400 mini-batches of 400 images.  Here no image is in two of them:
-    # 125 of CIFAR-10's 50,000 are in each, and digits' 1,400 make 80 of 16.
-    images = sum(len(targets) for _, targets in batches)
-    mini_batch = max(images // 400, 16)
-    subsample = 400 if mini_batch > 16 else 80
+    subsample, mini_batch = mini_batches(sum(len(targets) for _, targets in batches))
     found = pruning.wood_fisher(
         graph, state, batches, subsample=subsample, mini_batch=mini_batch, block=2000
     )
     return pruning.prune(graph, state, sparsity, found.scores(), update=found.update)
+
+
+def mini_batches(images: int) -> tuple[int, int]:
+    """Return how many mini-batches WoodFisher takes, and the images in each.
+
+    The paper takes 400 of 400.  Here no image is in two of them: of CIFAR-10's 50,000
+    there are 125 in each; as few as digits' 1,400 make 80 of 16.
+    """
+    return (400, images // 400) if images > 16 * 400 else (80, 16)
 
 
 PRUNERS: dict[str, Pruner] = {

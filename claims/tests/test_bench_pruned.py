@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 import lmc
 from claims.bench import Bench, Network
-from claims.bench.pruned import PRUNERS, Pruned, renormalization
+from claims.bench.pruned import PRUNERS, Pruned, mini_batches, renormalization
 from fixtures import datasets
 from lmc.pruning import prune, wood_fisher
 
@@ -117,6 +117,15 @@ def test_wood_fisher(mlp):
         pruned.evaluate().loss
         != lmc.evaluate(mlp.model, still, mlp.batches("test")).loss
     )
+
+
+@pytest.mark.parametrize(
+    ("images", "found"), [(50_000, (400, 125)), (60_000, (400, 150)), (1400, (80, 16))]
+)
+def test_mini_batches_of_wood_fisher(images, found):
+    """As many as the paper's where there are images for them."""
+    assert mini_batches(images) == found
+    assert found[0] * found[1] <= images
 
 
 def test_renormalized_has_the_dense_statistics(mlp):

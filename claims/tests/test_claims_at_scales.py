@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from claims.claim import TOPICS, Place, whole_scale
+from claims.test_renormalization import FEW
 from fixtures import scales
 from reports.results import read
 
@@ -60,6 +61,12 @@ def test_reasons_have_the_figures_of_the_kept_runs(declared):
             assert result.reason.endswith(figures(result)), place
             compared += 1
     assert compared > 50
+
+
+def test_few_samples_are_known_at_each_scale(declared):
+    """Where the claim is asked, its number of samples is given."""
+    claim = declared["renormalization/few-samples-suffice"]
+    assert {scale for scale in scales.SCALES if places(claim, scale)} == FEW.keys()
 
 
 def test_topics_are_those_of_claims(declared):

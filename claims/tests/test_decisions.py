@@ -464,7 +464,8 @@ def test_detectable_probability_is_found_in_four_studies_of_five():
 
 def test_detectable_trend_is_found_in_four_studies_of_five_or_more():
     noise = np.random.default_rng(8).normal(size=(STUDIES, 8, 5))
-    wanted = trend(noise[0]).detectable
+    # That of a typical study: it depends on how much a study's own rows spread.
+    wanted = np.median([trend(study).detectable for study in noise[:400]])
 
     def sloped(slope):
         return noise - slope * np.arange(5)
@@ -475,7 +476,7 @@ def test_detectable_trend_is_found_in_four_studies_of_five_or_more():
     slope = next(s for s in np.arange(0.2, 1, 0.02) if correlation(sloped(s)) >= wanted)
     supported = [trend(study).verdict is SUPPORTED for study in sloped(slope)]
     assert_rate_at_least(0.8, supported)
-    assert_rate_at_most(0.99, supported)
+    assert_rate_at_most(0.95, supported)
 
 
 def test_large_effects_are_found_nearly_always():

@@ -406,19 +406,21 @@ def test_fisher_of_a_tensor_with_two_names():
     torch.testing.assert_close(found["second.weight"], expected)
 
 
+class Attends(nn.Module):
+    """Attention, which PyTorch computes with the samples on the second axis."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.attention(x, x, x, need_weights=False)[0].mean(1))
+
+
 def test_fisher_of_attention():
     """Attention runs sample by sample as well."""
-
-    class Attend(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
-            self.head = nn.Linear(4, 3)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.head(self.attention(x, x, x, need_weights=False)[0].mean(1))
-
-    model = randomized(Attend()).double()
+    model = randomized(Attends()).double()
     x, y = normal(3, 5, 4), torch.tensor([0, 1, 2])
     found = sample_gradients(trace(model, x), model.state_dict(), x, y)
     for index in range(3):
@@ -607,18 +609,6 @@ def test_input_energy_of_networks_in_half_precision(kind, dtype):
     weight = model[0].weight.detach().double().flatten(1).numpy()
     along = ((patches.numpy() @ np.linalg.svd(weight)[2][:3].T) ** 2).sum(0)
     np.testing.assert_allclose(found, along / (patches.numpy() ** 2).sum(), rtol=1e-10)
-
-
-class Attends(nn.Module):
-    """Attention, which PyTorch computes with the samples on the second axis."""
-
-    def __init__(self):
-        super().__init__()
-        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
-        self.head = nn.Linear(4, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.attention(x, x, x, need_weights=False)[0].mean(1))
 
 
 @pytest.mark.parametrize("constant", ["zero", "mean"])
