@@ -1,4 +1,4 @@
-"""Command line of the claims: ``python -m claims reproduce``."""
+"""Command line: ``python -m claims accept | again | calibrate | reproduce``."""
 
 import argparse
 import math
@@ -6,27 +6,79 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from claims import again, calibrate
+from claims.expected import acceptance
+from claims.planning import FEWEST
 from claims.reproduce import Plan, Reproduction
-from fixtures import pack, scales
+from fixtures import scales
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status, see `Reproduction.run`."""
+    """Run one command and return its exit status."""
     chosen = _parser().parse_args(arguments)
+    return chosen.run(chosen)
+
+
+def _accept(chosen: argparse.Namespace) -> int:
+    return acceptance.accept(
+        chosen.results,
+        yes=chosen.yes,
+        dirty=chosen.dirty,
+        why=chosen.why,
+        drop_why=chosen.drop_why,
+        reason=chosen.reason,
+    )
+
+
+def _calibrate(chosen: argparse.Namespace) -> int:
+    try:
+        status, lines = calibrate.report(
+            chosen.results, draws=chosen.draws, seed=chosen.seed, most=chosen.most
+        )
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    print("\n".join(lines))
+    return status
+
+
+def _again(chosen: argparse.Namespace) -> int:
+    if chosen.accept and not chosen.why:
+        print("say --why the fixed networks measure something else", file=sys.stderr)
+        return 2
+    torch.set_num_threads(1)
+    bench, kept = again.fixed(), again.kept()["values"]
+    values = {name: again.measure(name, bench) for name in again.names()}
+    told = [
+        line
+        for name, found in values.items()
+        for line in again.differences(name, found, kept.get(name, {}))
+    ]
+    told += [f"{name}: is measured no longer" for name in kept.keys() - values.keys()]
+    print("\n".join([*told, f"{len(told)} differences"]))
+    if chosen.accept:
+        again.accept(values, chosen.why)
+    return int(bool(told) and not chosen.accept)
+
+
+def _reproduce(chosen: argparse.Namespace) -> int:
+    scale = scales.get(chosen.scale)
+    if chosen.epochs is not None:
+        scale = scale.shortened(chosen.epochs)
+    first_seed = chosen.first_seed
     plan = Plan(
-        scale=scales.short_name(chosen.scale, chosen.epochs),
+        scale=scale.name,
         tests=chosen.tests,
-        seeds=chosen.seeds or scales.networks(chosen.scale),
+        first_seed=scale.first_seed if first_seed is None else first_seed,
+        seeds=chosen.seeds,
         device=chosen.device,
         workers=chosen.workers or _workers(chosen.device),
         budget=None if chosen.budget is None else 60 * chosen.budget,
         deciding=chosen.deciding,
-        pack_dtype=chosen.pack_dtype,
-        pack_limit=chosen.pack_limit,
-        network_limit=chosen.network_limit,
     )
     return Reproduction(plan, chosen.out.absolute()).run()
 
@@ -34,26 +86,127 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m claims",
-        description="Decide claims; `pytest claims/` does it in a session of pytest.",
+        description="What is done with results of claims, or to get them within a "
+        "budget; `pytest claims/` decides claims in a session of pytest.",
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    does = "train within a budget what claims want, and decide those that can be"
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_accept(commands)
+    _add_again(commands)
+    _add_calibrate(commands)
+    _add_reproduce(commands)
+    return parser
+
+
+def _add_accept(commands: Any) -> None:
+    command = commands.add_parser(
+        "accept",
+        help="show what results change in what was accepted, and accept them",
+        description="Show how results differ from what was accepted of their scale, "
+        "claims/expected/SCALE.toml, and with --yes write that file, the record "
+        "reports/records/SCALE.jsonl, and in the ledger of seeds that these were "
+        "looked at. Places that are no longer asked are dropped where the results "
+        "cover the whole scale. Exit 0 when nothing differs or it is written, 1 when "
+        "something differs, 2 when it is refused.",
+        epilog="example: python -m claims accept reports/out/results.jsonl --yes "
+        "--reason 'record of the second edition'",
+    )
+    command.add_argument(
+        "results", type=Path, metavar="RESULTS", help="of one run at one scale"
+    )
+    command.add_argument("--yes", action="store_true", help="write what is shown")
+    command.add_argument(
+        "--reason",
+        default="",
+        metavar="TEXT",
+        help="why these seeds were looked at, for the ledger; needed with --yes where "
+        "it doesn't have them",
+    )
+    command.add_argument(
+        "--why",
+        action="append",
+        default=[],
+        metavar="'ID PLACE: TEXT'",
+        help="what is to be said of a place's verdict, such as 'matching/barrier-falls "
+        "bn-vgg weights: too few steps'; may be given several times",
+    )
+    command.add_argument(
+        "--drop-why",
+        action="append",
+        default=[],
+        metavar="'ID PLACE'",
+        help="what was said of this place holds no longer; may be given several times",
+    )
+    command.add_argument(
+        "--dirty",
+        action="store_true",
+        help="even if the code had changes that were not committed",
+    )
+    command.set_defaults(run=_accept)
+
+
+def _add_again(commands: Any) -> None:
+    command = commands.add_parser(
+        "again",
+        help="measure the networks that ship with the repository once more",
+        description="Measure the fixed networks and say what differs from the values "
+        "in claims/expected/again.json. Exit 1 if anything does and is not accepted.",
+    )
+    command.add_argument("--accept", action="store_true", help="keep the values")
+    command.add_argument("--why", default="", metavar="TEXT", help="why they differ")
+    command.set_defaults(run=_again)
+
+
+def _add_calibrate(commands: Any) -> None:
+    command = commands.add_parser(
+        "calibrate",
+        help="measure how often a run is red where nothing has changed",
+        description="Pool several whole runs at one scale on disjoint seeds, draw "
+        "records and runs from them, disjoint and of the same networks at all places, "
+        "and count the runs that contradict their record, which should be at most 1% "
+        "of them. Exit 0 if so within chance, 1 if not, 2 if the runs can't be pooled.",
+        epilog="example: python -m claims calibrate reports/records/digits.jsonl "
+        "200.jsonl 300.jsonl 400.jsonl",
+    )
+    command.add_argument(
+        "results", type=Path, nargs="+", metavar="RESULTS", help="two or more runs"
+    )
+    command.add_argument(
+        "--draws",
+        type=_positive,
+        default=calibrate.DRAWS,
+        metavar="N",
+        help="how many records and runs (default: %(default)s)",
+    )
+    command.add_argument(
+        "--seed", type=int, default=0, help="of the draws (default: %(default)s)"
+    )
+    command.add_argument(
+        "--most",
+        type=_positive,
+        default=10,
+        metavar="N",
+        help="most places that are listed (default: %(default)s)",
+    )
+    command.set_defaults(run=_calibrate)
+
+
+def _add_reproduce(commands: Any) -> None:
     command = commands.add_parser(
         "reproduce",
-        help=does,
+        help="train within a budget what claims want, and decide those that can be",
         description="Train what claims want, what decides the most of them first, "
-        "until a part of the budget is spent; then decide each claim on as many pairs "
-        "as its settings have, two or more, and train nothing any more. Results, "
-        "report, log, provenance and the networks that are small go into a folder. "
-        "Exit 0 when all is trained and decided, 1 if something failed, 3 when the "
-        "budget ended first: the same command goes on.",
+        "until a part of the budget is spent; then decide each claim on as many "
+        "networks as its settings have, and train nothing any more. Results, report, "
+        "log and provenance go into a folder. Exit 0 when all is trained and decided, "
+        "1 if something failed, 3 when the budget ended first: the same command goes "
+        "on.",
         epilog="example: python -m claims reproduce --scale paper --device cuda "
         "--budget 25 --out paper --for='-k renormalization'",
     )
     command.add_argument(
         "--scale",
         choices=tuple(scales.SCALES),
-        default=scales.DEFAULT_SCALE,
+        default=scales.DEFAULT,
         help="which recipes the settings have (default: %(default)s)",
     )
     command.add_argument(
@@ -68,13 +221,20 @@ def _parser() -> argparse.ArgumentParser:
         dest="tests",
         default="",
         metavar="PYTEST-ARGUMENTS",
-        help="which claims, such as --for='-k renormalization' (default: all)",
+        help="which claims, such as --for='-k renormalization', or --for=--long for "
+        "those that take long too (default: all others)",
     )
     command.add_argument(
         "--seeds",
         type=_even,
         metavar="N",
-        help="most networks of each setting (default: 16, at scale cifar10 12)",
+        help="most networks of each setting (default: what each claim declares)",
+    )
+    command.add_argument(
+        "--first-seed",
+        type=_count,
+        metavar="N",
+        help="of each setting's networks (default: the scale's own)",
     )
     command.add_argument("--device", type=_device, default="cpu", help="cpu or cuda")
     command.add_argument(
@@ -102,32 +262,18 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="the folder"
     )
-    command.add_argument(
-        "--pack-dtype",
-        choices=tuple(pack.DTYPES),
-        default=Plan.pack_dtype,
-        help="what the networks in DIR/pack are stored as (default: %(default)s)",
-    )
-    command.add_argument(
-        "--pack-limit",
-        type=_amount,
-        default=Plan.pack_limit,
-        metavar="MB",
-        help="most that DIR/pack may have (default: %(default)g)",
-    )
-    command.add_argument(
-        "--network-limit",
-        type=_amount,
-        default=Plan.network_limit,
-        metavar="MB",
-        help="most that a network there may have (default: %(default)g)",
-    )
-    return parser
+    command.set_defaults(run=_reproduce)
 
 
 def _workers(device: str) -> int:
     cores = os.cpu_count() or 1
     return cores if device == "cpu" else min(cores, 4)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 on")
+    return int(text)
 
 
 def _positive(text: str) -> int:
@@ -137,9 +283,10 @@ def _positive(text: str) -> int:
 
 
 def _even(text: str) -> int:
-    if not text.isdecimal() or int(text) < 4 or int(text) % 2:
+    if not text.isdecimal() or int(text) < FEWEST or int(text) % 2:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not an even number from 4 on: a claim needs two pairs"
+            f"{text!r} is not an even number from {FEWEST} on: a verdict needs five "
+            "pairs"
         )
     return int(text)
 

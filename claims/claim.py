@@ -1,234 +1,121 @@
-"""What a claim is, and the trial in which a test decides it.
+"""What a claim is: one decorated function, written before anything is measured.
 
-A claim is written down before it is measured: sentence, source, settings, and the rule
-with its margin.  Its test says what is measured; :class:`Trial` decides and records.
+Its name is the id, its docstring the falsifiable sentence; the decorator says source,
+rule, settings and all that the test looks at.
 """
 
-import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NoReturn
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
 
 import pytest
-from scipy.stats import spearmanr
 
-from claims.decisions import Decision, Verdict
-from reports.results import check_curves
+from claims.evidence import FEWEST, Rule, grain_of
+from claims.papers import Number, Source, smallest_effect
+from fixtures.scales import SCALES, Name, Scale
 
-if TYPE_CHECKING:  # torch is not needed to know what is claimed
-    from claims.bench import Bench, Network, Pair, Setting, Several
-
-Rule = Callable[..., Decision]
-"""One of :mod:`claims.decisions` with its margin fixed by ``functools.partial``."""
+POINT = 1.0
+"""Points of accuracy that count as an effect where the paper gives none."""
 
 BROKEN = 20.0
 """Points of accuracy below the endpoints' mean from which a midpoint is broken.
 
 "Tens of points": the papers' broken midpoints lie 20 to 80 points below."""
 
-RANDOM = "random"
+RANDOM = Name("random")
 """The setting of claims about random networks, at every scale."""
 
-TOPICS = {"cifar10": {"biases", "matching", "renormalization", "same-basin"}}
-"""By scale, the topics that are asked there, where not all.
-
-At ``cifar10`` what two cores can measure on real images in a quarter of an hour."""
-
-CLAIMS: dict[str, "Claim"] = {}
-"""Every claim that was declared, by id."""
-
-
-def whole_scale(name: str) -> str:
-    """Return the scale that one with fewer epochs is made from.
-
-    Examples
-    --------
-    >>> whole_scale("cifar10-epochs1"), whole_scale("cifar10")
-    ('cifar10', 'cifar10')
-    """
-    return name.partition("-epochs")[0]
-
-
-def own_setting(place: "Place") -> tuple[str, ...]:
-    """Return the one setting that most tests look at."""
-    return (place.setting,)
-
-
-class Refuted(AssertionError):
-    """The measured interval lies on the other side of the claim's margin."""
-
-
-class Inconclusive(pytest.skip.Exception):
-    """The interval contains the margin: neither supported nor refuted."""
-
-
-@dataclass(frozen=True)
-class PaperValue:
-    """A number that the paper gives, with its spread over repetitions if it does.
-
-    Attributes
-    ----------
-    label
-        What it was measured on, in the paper's words.
-    value, spread
-        In the unit of the claim, or of one of its columns.
-    setting, variant
-        Our setting and variant that it stands beside; "" for all.
-    """
-
-    label: str
-    value: float
-    spread: float | None = None
-    setting: str = ""
-    variant: str = ""
-
-    def concerns(self, setting: str, variant: str) -> bool:
-        """Whether the number stands beside this setting and variant."""
-        return self.setting in ("", setting) and self.variant in ("", variant)
+_declared: dict[str, "Claim"] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A falsifiable sentence of a paper and how it is decided.
-
-    Attributes
-    ----------
-    id
-        ``topic/claim``; the history of results is keyed by it.
-    sentence
-        What the paper says, so that it can turn out false.
-    source
-        Paper, section, table.
-    quantity
-        What is measured for each independent pair and enters the rule.
-    rule
-        Decision rule with its margin, fixed before the first measurement.
-    settings
-        Where the paper asserts it; names of :mod:`fixtures.scales`.
-    variants
-        Matching methods or other variants that are decided separately.
-    uses
-        From a :class:`Place` to the names of all settings that the test looks at
-        there; by default its own alone.  The claim is not asserted at a scale that
-        lacks one of them.
-    networks
-        The most networks of each setting that the test looks at, or these by the
-        place's setting; all, by default and where that setting has no number.
-    tuple_size
-        Networks of each tuple, if the test looks at tuples; of ``networks`` there are
-        as many whole ones as fit.
-    not_at
-        From scales where it can't be asked to the reason.
-    unit
-        Unit of the quantity.
-    paper
-        The paper's numbers, shown beside ours.
-    kind
-        ``"empirical"``, or ``"invariant"`` if it must hold exactly up to rounding.
-    refuted
-        Where the claim is known not to hold: from (scale, setting, variant) to the
-        reason with its figures.  The test becomes a strict xfail there.
-    undecided
-        Where it is known to be inconclusive, in the same form.  The reason stands
-        beside the result; a test that is decided after all passes or fails as ever.
-    """
+    """A falsifiable sentence of a paper and how it is decided; see :func:`claim`."""
 
     id: str
     sentence: str
-    source: str
+    source: Source
     quantity: str
     rule: Rule
-    settings: Sequence[str]
-    variants: Sequence[str] = ("",)
-    uses: Callable[["Place"], Sequence[str]] = own_setting
-    networks: int | Mapping[str, int] | None = None
+    settings: tuple[Name, ...]
+    variants: tuple[str, ...] = ("",)
+    effect: str = ""
+    contrast: str = ""
+    uses: Callable[["Place"], Sequence[str]] | None = None
+    networks: int | None = None
     tuple_size: int | None = None
-    not_at: Mapping[str, str] = field(default_factory=dict)
     unit: str = "points"
-    paper: Sequence[PaperValue] = ()
     kind: str = "empirical"
-    refuted: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
-    undecided: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
+    long: bool = False
+    scales: tuple[str, ...] = ()
+    not_at: Mapping[str, str] = field(default_factory=dict)
+    function: Callable[..., None] | None = field(
+        default=None, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
-        if self.id in CLAIMS:
-            raise ValueError(f"two claims are called {self.id!r}: choose another id")
-        places = {(s, v) for s in self.settings for v in self.variants}
-        for scale, setting, variant in (*self.refuted, *self.undecided):
-            if (setting, variant) not in places:
-                raise ValueError(
-                    f"{self.id} is declared refuted or undecided at {scale} on "
-                    f"{setting!r} {variant!r}, where it is not asserted"
-                )
-        by_setting = isinstance(self.networks, Mapping)
-        limits = self.networks if by_setting else {"": self.networks}
-        if by_setting and (unknown := {*limits} - {*self.settings}):
+        if not self.sentence:
             raise ValueError(
-                f"{self.id} limits the networks of {', '.join(sorted(unknown))}, where "
-                f"it is not asserted: choose from {', '.join(self.settings)}"
+                f"{self.id} has no docstring: write the sentence that it decides"
             )
-        fewest = 2 * (self.tuple_size or 2)
-        if any(most is not None and most < fewest for most in limits.values()):
+        for name in self.settings:
+            if name == RANDOM or any(name in scale for scale in SCALES.values()):
+                continue
+            known = sorted(
+                {known for scale in SCALES.values() for known in scale.settings}
+            )
+            near = get_close_matches(name, known, 3) or known
             raise ValueError(
-                f"{self.id} limits its networks to fewer than {fewest}, which decide "
-                "nothing: raise networks="
+                f"{self.id} is asked of {str(name)!r}, which no scale has: choose "
+                f"{', '.join(near)}"
+            )
+        if unknown := {*self.scales, *self.not_at} - {*SCALES}:
+            raise ValueError(
+                f"{self.id} names the scale {', '.join(sorted(unknown))}: choose "
+                f"{', '.join(SCALES)}"
             )
         if self.tuple_size is not None and self.tuple_size < 2:
             raise ValueError(
                 f"{self.id} is about tuples of {self.tuple_size}: give tuple_size= 2 "
                 "or more"
             )
-        CLAIMS[self.id] = self
+        fewest = FEWEST * (self.tuple_size or 1)
+        if self.networks is not None and self.networks < fewest:
+            raise ValueError(
+                f"{self.id} limits its networks to {self.networks}, which can't make "
+                f"{FEWEST} independent units: give networks= {fewest} or more"
+            )
+        if self.kind == "empirical" and (self.effect or self.contrast):
+            self.source.check(self.effect or self.contrast)
 
     @property
     def topic(self) -> str:
         """The first part of its id."""
         return self.id.partition("/")[0]
 
-    def test(self, function: Callable[..., None]) -> Callable[..., None]:
-        """Make a function the test of this claim, on each setting and variant.
+    def places(self, scale: Scale) -> list["Place"]:
+        """Return where it is asked at a scale.
 
-        The function takes ``trial`` and ends with :meth:`Trial.decide` (or
-        :meth:`Trial.examine`).
+        Left out are settings that the scale lacks, or of which it lacks one that the
+        test looks at too.  Claims about random networks are asked at every scale.
         """
-        return pytest.mark.claim(self)(function)
-
-    def parameters(self, scale: str, settings: Collection[str]) -> list[Any]:
-        """Return the places of this claim as pytest parameters with their marks.
-
-        Parameters
-        ----------
-        scale
-            Name of the scale.
-        settings
-            The settings that the scale has.  Places whose own setting, or one that
-            the test looks at, is not among them are left out, but for those of random
-            networks.  At some scales whole topics are, see `TOPICS`, or the claim is.
-        """
-        whole = whole_scale(scale)
-        if whole in self.not_at or self.topic not in TOPICS.get(whole, {self.topic}):
+        whole = scale.whole
+        if whole in self.not_at or (self.scales and whole not in self.scales):
             return []
-        places = [
+        if scale.topics is not None and self.topic not in scale.topics:
+            return []
+        found = [
             Place(self, scale, setting, variant)
             for setting in self.settings
             for variant in self.variants
         ]
-        return [
-            pytest.param(
-                place,
-                id="-".join(filter(None, (place.setting, place.variant))),
-                marks=self._marks(scale, place.setting, place.variant),
-            )
-            for place in places
-            if place.setting == RANDOM or {place.setting, *place.uses} <= {*settings}
-        ]
-
-    def _marks(self, scale: str, setting: str, variant: str) -> list[Any]:
-        reason = self.refuted.get((scale, setting, variant))
-        if reason is None:
-            return []
-        # Only a refutation is expected: an error or an inconclusive trial shows.
-        return [pytest.mark.xfail(reason=reason, raises=Refuted, strict=True)]
+        return [place for place in found if all(name in scale for name in place.uses)]
 
 
 @dataclass(frozen=True)
@@ -236,349 +123,221 @@ class Place:
     """A claim at a scale, on a setting, in a variant."""
 
     claim: Claim
-    scale: str
-    setting: str
+    scale: Scale
+    setting: Name
     variant: str
 
     @property
-    def uses(self) -> tuple[str, ...]:
-        """All settings whose networks the claim's test looks at, its own first."""
+    def name(self) -> str:
+        """Setting and variant, as in ``plain-vgg weights``."""
+        return f"{self.setting} {self.variant}".strip()
+
+    @cached_property
+    def uses(self) -> tuple[Name, ...]:
+        """All settings whose networks the claim's test looks at."""
         if self.setting == RANDOM:
             return ()
-        names = dict.fromkeys(self.claim.uses(self))
-        return tuple(sorted(names, key=lambda name: name != self.setting))
+        uses = self.claim.uses
+        return tuple(map(Name, dict.fromkeys(uses(self) if uses else [self.setting])))
+
+    @cached_property
+    def effect(self) -> Number | None:
+        """The paper's value of what is measured here, if it gives one."""
+        return self._number(self.claim.effect)
+
+    @cached_property
+    def margin(self) -> float:
+        """The smallest effect of interest here, in the claim's unit.
+
+        That of the rule where it states one; else a quarter of the paper's effect, or
+        of the effect that a claim of absence is contrasted with; else 1 point.
+        """
+        if self.claim.rule.margin is not None:
+            return self.claim.rule.margin
+        given = self._number(self.claim.contrast) or self.effect
+        margin = smallest_effect(given, self.claim.unit)
+        if margin is None and self.claim.unit != "points":
+            raise ValueError(
+                f"{self.claim.id} has no margin on {self.name!r}: no table gives an "
+                "effect there, so give the rule a constant of the topic as margin="
+            )
+        return POINT if margin is None else margin
 
     @property
-    def networks(self) -> int | None:
-        """The most networks of each setting that it looks at, None for all."""
-        most = self.claim.networks
-        return most.get(self.setting) if isinstance(most, Mapping) else most
+    def grain(self) -> float:
+        """The smallest step of what is measured, in the claim's unit."""
+        return grain_of(self.claim.unit, self.scale.test_images)
 
-    def demand(self, seeds: int) -> dict[str, int]:
-        """Return how many networks it looks at, by setting.
+    def _number(self, expression: str) -> Number | None:
+        if not expression:
+            return None
+        return self.claim.source.effect(expression, self.setting, self.variant)
+
+    def count(self, seeds: int | None = None) -> int:
+        """Return how many networks of each setting it looks at.
 
         Parameters
         ----------
         seeds
-            How many there are of each.  Where they make fewer than two tuples, and
-            decide nothing, none are looked at.
+            What ``--seeds`` says; None for the claim's own number, or the scale's.
         """
-        count, size = min(seeds, self.networks or seeds), self.claim.tuple_size
-        if size is not None:
-            count = count // size * size if count >= 2 * size else 0
-        return dict.fromkeys(self.uses, count) if count else {}
+        own = self.claim.networks
+        count = (
+            (own or self.scale.networks) if seeds is None else min(seeds, own or seeds)
+        )
+        size = self.claim.tuple_size or 2
+        return count // size * size
 
-    @property
-    def undecided(self) -> str:
-        """Why the claim is known to be inconclusive here, "" where it is not."""
-        return self.claim.undecided.get((self.scale, self.setting, self.variant), "")
+    def demand(self, seeds: int | None = None) -> dict[str, int]:
+        """Return how many networks it looks at, by setting."""
+        names = map(self.scale.canonical, self.uses)
+        return dict.fromkeys(names, self.count(seeds))
 
     def record(self) -> dict[str, Any]:
         """Return what is known of a result before it is measured."""
-        claim = self.claim
-        place = (self.scale, self.setting, self.variant)
-        refuted = claim.refuted.get(place, "")
-        return {
+        claim, effect = self.claim, self.effect
+        empty = "estimate low high spread p p_against p_flip p_page n detectable needed"
+        return dict.fromkeys([*empty.split(), "share", "share_low", "share_high"]) | {
             "id": claim.id,
-            "setting": self.setting,
+            "setting": str(self.setting),
             "variant": self.variant,
-            "scale": self.scale,
+            "scale": self.scale.name,
             "kind": claim.kind,
             "sentence": claim.sentence,
-            "source": claim.source,
+            "source": str(claim.source),
             "quantity": claim.quantity,
             "unit": claim.unit,
-            "expected": "refuted" if refuted else "supported",
-            "reason": refuted or self.undecided,
-            "paper": [
-                {"label": value.label, "value": value.value, "spread": value.spread}
-                for value in claim.paper
-                if value.concerns(self.setting, self.variant)
-            ],
+            "rule": claim.rule.name,
+            "decision": "",
+            "margin": self.margin,
+            "alpha": None,
+            "leaning": "",
+            "grain": self.grain,
+            "effect": effect and effect.value,
+            "effect_spread": effect and effect.spread,
             "pairs": [],
             "curves": None,
+            "paper": [],
             "fixtures": [],
-        } | dict.fromkeys(
-            ("estimate", "low", "high", "p", "n", "detectable", "margin", "alpha")
-        )
+            "long": claim.long,
+        }
 
 
-class Trial:
-    """A claim on a setting, about to be decided: the ``trial`` of a claim's test.
+def claim(
+    *,
+    source: Source,
+    quantity: str,
+    rule: Rule,
+    settings: str | Sequence[str],
+    variants: str | Sequence[str] = ("",),
+    **declared: Any,
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a function the test of a claim, on each of its settings and variants.
 
-    Attributes
+    The function takes ``trial``, a :class:`claims.trial.Trial`, and decides it once.
+    Its docstring is the claim's sentence; its module and name are the id.
+
+    Parameters
     ----------
-    setting, variant
-        The setting's name and, if the claim has variants, the variant's.
-    record
-        The result so far, one line of ``results.jsonl``.
+    source
+        Where it is said: :func:`claims.papers.paper`, or ``raised`` for a question that
+        a paper raises.
+    quantity
+        What is measured for each independent unit and enters the rule.
+    rule
+        One of :mod:`claims.evidence`; without a margin of its own it takes a quarter of
+        the paper's effect, see :attr:`Place.margin`.
+    settings
+        Where it is asserted; words, or a sequence.
+    variants
+        Matching methods or other variants that are decided separately.
+    effect
+        Expression over the columns of the source's tables: the paper's value of the
+        quantity.
+    contrast
+        Likewise for the effect that a claim of absence is contrasted with; it gives the
+        margin only.
+    uses
+        From a :class:`Place` to all settings that the test looks at; by default its own
+        alone.  Looking at another one is an error.
+    networks
+        The most networks of each setting that it looks at; by default the scale's.
+    tuple_size
+        Networks of each tuple, if it looks at tuples.
+    unit
+        Unit of the quantity: "points" (of accuracy, in percent) or another one of
+        :data:`claims.evidence.UNITS`.
+    kind
+        ``"empirical"``, or ``"invariant"`` if it must hold exactly, up to rounding.
+    long
+        Asked with ``--long`` only, and in records.
+    scales, not_at
+        The only scales at which it is asked; or those at which it is not, with reasons.
+
+    Examples
+    --------
+    >>> from claims.evidence import superiority
+    >>> from claims.papers import paper
+    >>> @claim(
+    ...     source=paper("2402.05966v1", "section 4.1", tables=("1", "4")),
+    ...     effect="rescale - repair",
+    ...     quantity="RESCALE minus REPAIR, test accuracy at the midpoint",
+    ...     rule=superiority(),
+    ...     settings="plain-vgg",
+    ...     variants="weights activations",
+    ... )
+    ... def test_rescale_is_better(trial):
+    ...     \"\"\"At the midpoint of plain VGG, RESCALE beats REPAIR.\"\"\"
+    ...     middle = trial.midpoints("", "repair", "rescale")
+    ...     trial.decide(middle.rescale - middle.repair, columns=middle)
+    >>> places = test_rescale_is_better.pytestmark[0].args[0].places(SCALES["digits"])
+    >>> [(place.name, place.margin) for place in places]
+    [('plain-vgg weights', 2.0), ('plain-vgg activations', 5.0)]
     """
 
-    def __init__(self, place: Place, bench: "Bench"):
-        self.place = place
-        self.setting = place.setting
-        self.variant = place.variant
-        self.record = place.record()
-        self._bench = bench
-        self._used: dict[Setting, set[int]] = {}
-        self._names: list[str] | None = None
-        self._started = time.perf_counter()
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        made = Claim(
+            id=f"{_name(function.__module__)}/{_name(function.__name__)}",
+            sentence=" ".join((inspect.getdoc(function) or "").split()),
+            source=source,
+            quantity=quantity,
+            rule=rule,
+            settings=tuple(map(Name, _words(settings))),
+            variants=tuple(_words(variants)),
+            function=function,
+            **{
+                name: tuple(_words(value)) if name == "scales" else value
+                for name, value in declared.items()
+            },
+        )
+        _declared[made.id] = made
+        return pytest.mark.claim(made)(function)
 
-    def using(self, setting: str | None = None) -> "Setting":
-        """Return a setting, by default that of this trial.
-
-        Raises
-        ------
-        ValueError
-            The claim does not declare that its test looks at it.
-        """
-        name = setting or self.setting
-        if name not in self.place.uses:
-            raise ValueError(
-                f"{self.place.claim.id} looks at setting {name!r}, which it does not "
-                "declare: add it to what the claim's uses= returns"
-            )
-        found = self._bench.setting(name)
-        self._used.setdefault(found, set())
-        return found
-
-    def networks(
-        self, setting: str | None = None, count: int | None = None
-    ) -> list["Network"]:
-        """Return a setting's trained networks: all, but no more than ``count``.
-
-        Here and below, all are those that the claim declares to look at.
-        """
-        limits = [n for n in (count, self.place.networks) if n is not None]
-        found = self.using(setting).networks(min(limits, default=None))
-        self._note(found, [f"seed {network.seed}" for network in found])
-        return found
-
-    def pairs(
-        self, setting: str | None = None, count: int | None = None
-    ) -> list["Pair"]:
-        """Return a setting's independent pairs, but no more than ``count``.
-
-        No network is in two of them.
-        """
-        most = self.place.networks
-        limits = [n for n in (count, most and most // 2) if n is not None]
-        found = self.using(setting).pairs(min(limits, default=None))
-        looked_at = [network for pair in found for network in (pair.a, pair.b)]
-        self._note(looked_at, [pair.name for pair in found])
-        return found
-
-    def tuples(self) -> list["Several"]:
-        """Return independent tuples of networks: no network is in two of them.
-
-        Raises
-        ------
-        Inconclusive
-            There are networks for fewer than two tuples.
-        ValueError
-            The claim does not declare how many networks a tuple has.
-        """
-        size = self.place.claim.tuple_size
-        if size is None:
-            raise ValueError(
-                f"{self.place.claim.id} looks at tuples and does not declare of how "
-                "many networks: give the claim a tuple_size="
-            )
-        if len(self._bench.seeds) < 2 * size:
-            # Not one network is looked at, or trained.
-            self._too_few(f"two tuples of {size} networks need --seeds {2 * size}")
-        most = self.place.networks
-        found = self.using().tuples(size)[: None if most is None else most // size]
-        looked_at = [network for several in found for network in several.networks]
-        self._note(looked_at, [several.name for several in found])
-        return found
-
-    def _too_few(self, decision: str) -> NoReturn:
-        """End as inconclusive, for want of networks."""
-        __tracebackhide__ = True
-        self.record |= {
-            "rule": "",
-            "decision": decision,
-            "verdict": Verdict.INCONCLUSIVE.value,
-            "seconds": self._seconds(),
-        }
-        raise Inconclusive(f"{self.place.claim.id}: {decision}")
-
-    def _seconds(self) -> float:
-        return round(time.perf_counter() - self._started, 3)
-
-    def _note(self, networks: Iterable["Network"], names: list[str]) -> None:
-        """Note what is looked at; what was asked for first names the values to come."""
-        for network in networks:
-            self._used[network.setting].add(network.seed)
-        self._names = self._names or names
-
-    def decide(
-        self,
-        values: Sequence[float],
-        *,
-        names: Sequence[str] | None = None,
-        curves: Mapping[str, Any] | None = None,
-        unmet: str = "",
-        **columns: Sequence[float],
-    ) -> None:
-        """Decide the claim on one value per independent pair, and record it.
-
-        Parameters
-        ----------
-        values
-            What enters the rule, one number per pair.
-        names
-            What the values belong to; by default the pairs (or networks, or tuples)
-            that were asked for first.
-        curves
-            Curves behind the values, for the report: what they hold is said in
-            :func:`reports.results.check_curves`.
-        unmet
-            Why these networks are not what the claim is about; "" if they are.
-            Otherwise it is inconclusive, whatever was measured.
-        **columns
-            What the values were computed from, for the report.
-
-        Raises
-        ------
-        Refuted
-            The interval lies on the other side of the margin.
-        Inconclusive
-            The interval contains the margin, the claim's premise is not met, or there
-            is only one value.
-        ValueError
-            The curves cannot be drawn.
-        """
-        __tracebackhide__ = True  # the message says what was measured
-        claim = self.place.claim
-        check_curves(curves)
-        if len(values) == 1 and claim.kind == "empirical":
-            self._too_few("one value decides nothing: raise --seeds")
-        self._tabulate(values, names, columns)
-        self.record["curves"] = curves
-        decision = claim.rule(values, unit=claim.unit)
-        if unmet:
-            statement = f"premise not met: {unmet} ({decision.statement})"
-            verdict = Verdict.INCONCLUSIVE
-            decision = replace(decision, statement=statement, verdict=verdict, p=None)
-        self._conclude(decision)
-
-    def decide_trend(
-        self,
-        levels: Mapping[str, Sequence[float]],
-        *,
-        names: Sequence[str] | None = None,
-        x: Sequence[float] | None = None,
-        x_label: str = "",
-        x_scale: str = "linear",
-        y_label: str = "",
-        curves: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Decide a claim about ordered levels; parameters and errors as above.
-
-        Parameters
-        ----------
-        levels
-            From each level's name, in the claim's order, to the values of all pairs.
-            What is shown as decided is each pair's rank correlation with the level.
-        x
-            The levels' numbers, for the report's curve over them; without them the
-            levels are evenly spaced. The decision knows their order only.
-        x_label, y_label
-            What the levels' numbers, and the values, are, with their unit.
-        x_scale
-            ``"linear"`` or ``"log"``.
-        names
-            As for :meth:`decide`.
-        curves
-            Shown instead of the curve over the levels.
-        """
-        __tracebackhide__ = True
-        rows = list(zip(*levels.values(), strict=True))
-        if curves is None:
-            curves = {
-                "names": list(levels),
-                **({} if x is None else {"x": list(x)}),
-                "x_label": x_label,
-                "x_scale": x_scale,
-                "unit": y_label,
-                "lines": {"": [list(row) for row in rows]},
-            }
-        check_curves(curves)
-        order = range(len(levels))
-        # Constant rows have no correlation; the rule takes them as ties.
-        ranks = [
-            float(spearmanr(order, row).statistic) if len(set(row)) > 1 else 0.0
-            for row in rows
-        ]
-        self._tabulate(ranks, names, levels)
-        self.record["curves"] = curves
-        self._conclude(self.place.claim.rule(rows, unit=self.place.claim.unit))
-
-    def _tabulate(
-        self,
-        values: Sequence[float],
-        names: Sequence[str] | None,
-        columns: Mapping[str, Sequence[float]],
-    ) -> None:
-        if names is None:
-            names = self._names or [str(number) for number in range(len(values))]
-        rows = zip(names, values, *columns.values(), strict=True)
-        heads = ("pair", *columns, "decided")
-        self.record["pairs"] = [
-            dict(zip(heads, (name, *rest, value), strict=True))
-            for name, value, *rest in rows
-        ]
-
-    def examine(self, check: Callable[[], None], deviations: list[float]) -> None:
-        """Decide an invariant by a property test that notes deviations.
-
-        Parameters
-        ----------
-        check
-            A hypothesis test without arguments left; it appends to ``deviations``
-            and asserts.
-        deviations
-            Sizes of all deviations that it saw.
-        """
-        __tracebackhide__ = True
-        failure = None
-        try:
-            check()
-        except AssertionError as error:  # hypothesis has shrunk the counterexample
-            failure = error
-        decision = self.place.claim.rule(deviations, unit=self.place.claim.unit)
-        if failure is not None and decision.verdict is Verdict.SUPPORTED:
-            raise failure  # the check failed for another reason than a deviation
-        self._conclude(decision, failure)
-
-    def _conclude(self, decision: Decision, cause: BaseException | None = None) -> None:
-        __tracebackhide__ = True
-        self.record |= {
-            key: value
-            for key, value in asdict(decision).items()
-            if key not in ("statement", "verdict")
-        }
-        self.record["decision"] = decision.statement
-        self.record["fixtures"] = [
-            setting.provenance(seeds) for setting, seeds in self._used.items()
-        ]
-        self.record["verdict"] = decision.verdict.value
-        self.record["seconds"] = self._seconds()
-        message = f"{self.place.claim.id}: {describe(decision)}"
-        if decision.verdict is Verdict.REFUTED:
-            raise Refuted(message) from cause
-        if decision.verdict is Verdict.INCONCLUSIVE:
-            raise Inconclusive(message)
+    return decorate
 
 
-def describe(decision: Decision) -> str:
-    """Return a decision in one line."""
-    interval = (
-        "" if decision.low is None else f" [{decision.low:.3g}, {decision.high:.3g}]"
-    )
-    return (
-        f"{decision.verdict.value}: measured {decision.estimate:.3g}{interval} "
-        f"{decision.unit}, n = {decision.n}; claimed: {decision.statement}"
-    )
+def _words(given: str | Sequence[str]) -> Sequence[str]:
+    return (given.split() or [""]) if isinstance(given, str) else given
+
+
+def _name(python: str) -> str:
+    return python.rpartition(".")[2].removeprefix("test_").replace("_", "-")
+
+
+@cache
+def declared() -> dict[str, Claim]:
+    """Return every claim of the suite by its id, from all modules of topics."""
+    package = str(Path(__file__).parent)
+    names = [module.name for module in pkgutil.iter_modules([package])]
+    modules = [
+        importlib.import_module(f"claims.{name}")
+        for name in names
+        if name.startswith("test_")
+    ]
+    topics = {_name(module.__name__) for module in modules}
+    return {id: made for id, made in _declared.items() if made.topic in topics}
+
+
+def places_of(scale: Scale) -> list[Place]:
+    """Return all places of a scale, ``long`` ones too."""
+    return [place for made in declared().values() for place in made.places(scale)]

@@ -1,22 +1,37 @@
 """What to train for tests of claims, in which order, and what can be decided by now.
 
-For `claims.reproduce`: a test is decided on as many pairs as all its settings have, so
-what counts is what the tests want together.
+For `claims.reproduce`: a test is decided on as many networks as all its settings have,
+so what counts is what the tests want together.
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cache
 
-from fixtures import scales, store
-from fixtures.build import Job
+from fixtures import build, store
+from fixtures.build import Job, Want
 from fixtures.demand import collected
+from fixtures.scales import Scale
 
-ROOT = Path(__file__).parents[1]
+FEWEST = 10
+"""Networks of a setting from which most claims are decided: five independent pairs."""
 
-FEWEST = 4
-"""Networks of a setting from which a claim is decided: two independent pairs."""
+
+def levels(scale: Scale, seeds: int | None) -> list[int | None]:
+    """Return the numbers of networks, ``--seeds``, on which tests are decided.
+
+    None, the last one unless ``seeds`` are given, stands for what each claim declares.
+
+    Examples
+    --------
+    >>> from fixtures import scales
+    >>> levels(scales.get("digits"), None), levels(scales.get("digits"), 12)
+    ([10, 12, 14, None], [10, 12])
+    """
+    if seeds is None:
+        return [*range(FEWEST, scale.networks, 2), None]
+    return [*range(FEWEST, seeds + 1, 2)]
 
 
 @dataclass(frozen=True)
@@ -28,44 +43,36 @@ class Wanted:
     test
         Its node id.
     wants
-        From the number of networks of each setting, ``--seeds``, to how many of these
-        it looks at, by setting: none where it needs more to decide anything.
+        For each of the `levels`, how many networks of each setting it looks at; of
+        settings that have one recipe under that one's name.
     """
 
     test: str
-    wants: Mapping[int, Mapping[str, int]]
+    wants: Sequence[Mapping[str, int]]
 
-    @property
-    def name(self) -> str:
-        """The test's function and parameters."""
-        return self.test.rpartition("::")[2]
-
-    def possible(self, there: Mapping[str, int]) -> int:
-        """Return the largest number of networks that it can be decided with, or 0.
+    def possible(self, there: Mapping[str, int]) -> int | None:
+        """Return the last level at which it can be decided, if there is one.
 
         Parameters
         ----------
         there
-            From setting to the number of its networks, from seed 0 on without a gap.
+            From setting to the number of its networks, without a gap.
         """
-        for count, wanted in sorted(self.wants.items(), reverse=True):
-            if wanted and all(there[name] >= n for name, n in wanted.items()):
-                return count
-        return 0
+        for level, wanted in reversed([*enumerate(self.wants)]):
+            if all(there[name] >= n for name, n in wanted.items()):
+                return level
+        return None
 
     def lack(self, there: Mapping[str, int]) -> str:
         """Return what is missing to decide it on the fewest networks."""
-        known = [wanted for _, wanted in sorted(self.wants.items()) if wanted]
-        if not known:
-            return "they need more networks of each setting than --seeds"
         return "missing networks: " + ", ".join(
             f"{name} has {there[name]} of {n}"
-            for name, n in known[0].items()
+            for name, n in self.wants[0].items()
             if there[name] < n
         )
 
 
-def select(arguments: str, scale: str, seeds: int) -> list[Wanted]:
+def select(arguments: str, scale: Scale, counts: Sequence[int | None]) -> list[Wanted]:
     """Return what a selection of tests wants; claims on random networks are left out.
 
     Parameters
@@ -74,70 +81,67 @@ def select(arguments: str, scale: str, seeds: int) -> list[Wanted]:
         What pytest is told, such as ``"-k renormalization"``; all claims where no
         part of it begins with ``claims``.
     scale
-        Name of the scale.
-    seeds
-        The most networks of each setting.
+        Where they are asked.
+    counts
+        The `levels`.
 
     Raises
     ------
     fixtures.demand.DemandError
         If pytest fails, or no test that wants networks is selected.
     """
-    found = collected(arguments, scale, range(FEWEST, seeds + 1, 2))
-    return [Wanted(test, wants) for test, wants in found.items()]
+
+    def named(wanted: Mapping[str, int]) -> dict[str, int]:
+        return {scale.recipe(name).name: count for name, count in wanted.items()}
+
+    found = collected(arguments, scale, counts)
+    return [Wanted(test, [*map(named, found[test].values())]) for test in found]
 
 
-def in_order(tests: Sequence[Wanted], scale: str) -> list[Job]:
+def in_order(tests: Sequence[Wanted], scale: Scale, first_seed: int) -> list[Job]:
     """Return all networks that tests want, and their parents, in the order to train.
 
-    First what decides each test on two pairs, then on three, and so on.  Among those
-    what decides the most tests for each network to train comes first, as if all took
-    the same time.  So wherever the budget ends, many tests can be decided.  Networks
-    that are there come at the beginning.
+    First what decides each test on the fewest networks, then on more, and so on.  Among
+    those come first the tests whose settings most other tests look at too.  So wherever
+    the budget ends, many tests can be decided.
     """
-    jobs: dict[tuple[str, str, int], Job] = {}  # in the order in which they are met
-    chains: dict[tuple[str, int], frozenset[tuple[str, str, int]]] = {}
 
-    def chain(setting: str, seed: int) -> frozenset[tuple[str, str, int]]:
-        """Return a network and the parents that must be trained for it."""
-        if (setting, seed) not in chains:
-            line = [Job(scales.recipe(scale, setting), seed)]
-            while not line[0].done() and line[0].parent is not None:
-                line.insert(0, line[0].parent)
-            named = {(j.recipe.name, j.recipe.key, j.seed): j for j in line}
-            jobs.update({key: job for key, job in named.items() if key not in jobs})
-            chains[setting, seed] = frozenset(named)
-        return chains[setting, seed]
+    @cache
+    def of(name: str, count: int) -> Sequence[Job]:
+        return build.plan([Want(scale.recipe(name), first_seed, count)])
 
-    def needs(wanted: Mapping[str, int]) -> frozenset[tuple[str, str, int]]:
-        return frozenset().union(
-            *(chain(name, seed) for name, n in wanted.items() for seed in range(n))
-        )
-
-    levels = sorted({count for test in tests for count in test.wants})
-    wanted = [[needs(test.wants.get(count, {})) for test in tests] for count in levels]
-    planned = {key for key, job in jobs.items() if job.done()}
-    order = [key for key in jobs if key in planned]
-    for level in wanted:
-        while waiting := [missing for keys in level if (missing := keys - planned)]:
-            alike = Counter(waiting)
-            best = max(alike, key=lambda chosen: _gain(chosen, alike))
-            order += [key for key in jobs if key in best]
-            planned |= best
-    return [jobs[key] for key in order]
+    shared = Counter(name for test in tests for name in test.wants[0])
+    tests = sorted(tests, key=lambda t: -min(map(shared.get, t.wants[0]), default=0))
+    jobs: dict[Job, None] = {}
+    for level in zip(*(test.wants for test in tests), strict=True):
+        for name, count in (each for wanted in level for each in wanted.items()):
+            jobs |= dict.fromkeys(of(name, count))
+    return [*jobs]
 
 
-def _gain(chosen: frozenset, alike: Mapping[frozenset, int]) -> float:
-    """Return how many tests some networks complete, for each of the networks."""
-    return sum(n for missing, n in alike.items() if missing <= chosen) / len(chosen)
+def together(tests: Sequence[Wanted], scale: Scale, first_seed: int) -> list[Want]:
+    """Return what tests want of each setting, in the order of their names."""
+    most: dict[str, int] = {}
+    for name, count in (each for t in tests for w in t.wants for each in w.items()):
+        most[name] = max(count, most.get(name, 0))
+    return [Want(scale.recipe(name), first_seed, n) for name, n in sorted(most.items())]
 
 
-def networks_there(tests: Sequence[Wanted], scale: str, most: int) -> dict[str, int]:
-    """Return how many networks each setting has, from seed 0 on without a gap."""
-    names = {name for t in tests for wanted in t.wants.values() for name in wanted}
+def networks_there(
+    tests: Sequence[Wanted], scale: Scale, first_seed: int
+) -> dict[str, int]:
+    """Return how many networks each setting has, from a seed on without a gap.
+
+    Seeds that have failed are no gap; the next ones stand for them.
+    """
     there = {}
-    for name in sorted(names):
-        recipe = scales.recipe(scale, name)
-        gaps = (seed for seed in range(most) if store.find(recipe, seed) is None)
-        there[name] = next(gaps, most)
+    for want in together(tests, scale, first_seed):
+        try:
+            seeds = store.candidates(want.recipe, first_seed, want.count)[0]
+        except store.ManyFailedError:
+            seeds = []
+        found = (store.find(want.recipe, seed) is None for seed in seeds)
+        there[want.recipe.name] = next(
+            (n for n, gap in enumerate(found) if gap), len(seeds)
+        )
     return there

@@ -1,4 +1,4 @@
-"""Pytest plugin: options, the ``trial`` of each claim, and ``results.jsonl``."""
+"""Pytest plugin: options, the ``trial`` of each claim, and results as they come."""
 
 import importlib.metadata
 import json
@@ -7,15 +7,23 @@ import platform
 import subprocess
 from collections.abc import Generator
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-import filelock
 import hypothesis
 import pytest
 
-from claims.claim import Place, Trial
-from claims.decisions import holm
+from claims import expected
+from claims.claim import Place, places_of
+from claims.evidence import contradiction
+from claims.expected import Entry
+from fixtures import scales
+from reports.results import Result, append, merge, read
+
+# --report-dir, and who makes the page of the results.
+pytest_plugins = ["reports.plugin"]
 
 # The same examples every time by default, so that two runs give the same values; new
 # ones for a nightly run, by --hypothesis-profile=nightly.
@@ -24,8 +32,7 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.register_profile("nightly", derandomize=False, max_examples=200)
 
-_record = pytest.StashKey[dict[str, Any]]()
-_results = pytest.StashKey[list[dict[str, Any]]]()
+_trial = pytest.StashKey[Any]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -38,16 +45,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "or paper (for a GPU) (default: %(default)s)",
     )
     group.addoption(
-        "--without-undecided",
-        action="store_true",
-        help="leave out places where the claim is declared undecided: for short runs, "
-        "whose few pairs may fall on either side of a margin by chance",
-    )
-    group.addoption(
         "--seeds",
         metavar="N",
-        help="networks of each setting, an even number: N seeds give N/2 independent "
-        "pairs (default: 16, at scale cifar10 12)",
+        help="at most N networks of each setting, an even number: N/2 independent "
+        "pairs (default: what each claim declares, mostly 16)",
+    )
+    group.addoption(
+        "--first-seed",
+        metavar="N",
+        help="the first network's seed, an even number (default: where the scale's "
+        "record begins; claims/expected/ledger.toml says which were looked at)",
+    )
+    group.addoption(
+        "--long",
+        action="store_true",
+        help="also claims that take long: widths of four times, tuples of eight, and "
+        "the family 'where the order flips'",
+    )
+    group.addoption(
+        "--decide-at-least",
+        metavar="N",
+        type=int,
+        default=0,
+        help="fail unless so many empirical claims are supported or refuted: for short "
+        "runs, which must not be green by deciding nothing",
     )
     group.addoption(
         "--device",
@@ -62,37 +83,32 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "claim(claim): the test decides this claim on all its settings"
     )
-    config.stash[_results] = []
     if not config.getoption("--hypothesis-profile", None):
         hypothesis.settings.load_profile("same")
-    usual = networks_of_scale(config.getoption("scale"))
-    config.option.seeds = checked_seeds(config.getoption("seeds") or usual)
-    if not is_worker(config):
-        check_device(config.getoption("device"))
-
-
-def checked_seeds(given: str | int) -> int:
-    """Return the number of networks of each setting, if pairs can be made of it."""
-    text = str(given)
-    if not text.isdecimal() or int(text) < 4 or int(text) % 2:
-        raise pytest.UsageError(
-            f"--seeds {text}: choose an even number from 4 on (two networks make an "
-            "independent pair, and a decision needs two pairs)"
-        )
-    return int(text)
-
-
-def networks_of_scale(name: str) -> int:
-    """Return how many networks each setting of a scale has.
-
-    A usage error names the choices if there is no such scale.
-    """
-    from fixtures import scales  # imports torch: only once pytest has started
-
+    option = config.option
     try:
-        return scales.networks(name)
+        option.lmc_scale = scales.get(option.scale)
     except ValueError as error:
         raise pytest.UsageError(f"--scale: {error}") from None
+    option.seeds = even("--seeds", option.seeds, 4, None)
+    option.first_seed = even(
+        "--first-seed", option.first_seed, 0, option.lmc_scale.first_seed
+    )
+    if not is_worker(config):
+        check_device(option.device)
+
+
+def even(option: str, given: str | int | None, least: int, usual: Any) -> Any:
+    """Return an option's even number, or what is usual where it is not given."""
+    if given is None:
+        return usual
+    text = str(given)
+    if not text.isdecimal() or int(text) < least or int(text) % 2:
+        raise pytest.UsageError(
+            f"{option} {text}: choose an even number from {least} on (two networks of "
+            "consecutive seeds make an independent pair)"
+        )
+    return int(text)
 
 
 def check_device(name: str) -> None:
@@ -123,28 +139,23 @@ def is_worker(config: pytest.Config) -> bool:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     marker = metafunc.definition.get_closest_marker("claim")
     if marker is not None:
-        from fixtures import scales  # imports torch
-
-        scale = metafunc.config.getoption("scale")
-        parameters = marker.args[0].parameters(scale, scales.settings(scale))
+        places = marker.args[0].places(metafunc.config.option.lmc_scale)
+        parameters = [pytest.param(p, id=p.name.replace(" ", "-")) for p in places]
         metafunc.parametrize("trial", parameters, indirect=True)
 
 
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-    """Leave out claims asserted on no setting of the scale, undecided ones if told."""
-    without_undecided = config.getoption("without_undecided")
-
-    def is_left_out(item: pytest.Item) -> bool:
-        if not item.get_closest_marker("claim"):
-            return False
-        place = item.callspec.params["trial"]
-        if not isinstance(place, Place):
-            return True
-        return without_undecided and bool(place.undecided)
-
-    left_out = [item for item in items if is_left_out(item)]
+    """Leave out claims that the scale can't ask, and long ones unless told."""
+    left_out = []
+    for item in items:
+        if item.get_closest_marker("claim"):
+            place = item.callspec.params["trial"]
+            if not isinstance(place, Place) or (
+                place.claim.long and not config.option.long
+            ):
+                left_out.append(item)
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
@@ -155,19 +166,22 @@ def bench(pytestconfig: pytest.Config) -> Any:
     """Trained networks, and what claims measure on them."""
     import torch
 
-    from claims.bench import Bench
+    from claims.measure import Bench
 
-    device = pytestconfig.getoption("device")
-    if device == "cpu":
+    option = pytestconfig.option
+    if option.device == "cpu":
         torch.set_num_threads(1)  # values must not depend on the number of cores
-    return Bench(pytestconfig.getoption("scale"), pytestconfig.option.seeds, device)
+    seeds = option.seeds or option.lmc_scale.networks
+    return Bench(option.lmc_scale, option.first_seed, seeds, option.device)
 
 
 @pytest.fixture
-def trial(request: pytest.FixtureRequest, bench: Any) -> Trial:
+def trial(request: pytest.FixtureRequest, bench: Any) -> Any:
     """The claim on one setting, to be decided by the test."""
-    trial = Trial(request.param, bench)
-    request.node.stash[_record] = trial.record
+    from claims.trial import Trial
+
+    trial = Trial(request.param, bench, request.config.option.seeds)
+    request.node.stash[_trial] = trial
     return trial
 
 
@@ -175,37 +189,71 @@ def trial(request: pytest.FixtureRequest, bench: Any) -> Trial:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Attach the result of a claim to its report, which xdist brings home."""
+    """Attach the result of a claim to its report, which xdist brings home.
+
+    The test fails where its result makes the run red: not by a refutation that is on
+    record, but by what contradicts the record, an error, or a broken invariant.
+    """
     report = yield
     place = getattr(item, "callspec", None) and item.callspec.params.get("trial")
     if not isinstance(place, Place) or report.when == "teardown":
         return report
     if report.when == "setup" and report.passed:
         return report
-    record = item.stash.get(_record, None) or place.record()
-    if "verdict" not in record:
-        if report.passed:  # a claim's test that decides nothing must not be green
-            report.outcome = "failed"
-            report.longrepr = f"{item.nodeid} never called trial.decide"
-        told = call.excinfo.exconly() if call.excinfo else str(report.longrepr)
-        record |= {"verdict": "error", "error": told, "rule": "", "decision": ""}
-        record |= {"seconds": round(call.duration, 3)}
-    record["outcome"] = outcome(report, record["verdict"])
-    record["nodeid"] = item.nodeid
-    record["device"] = item.config.getoption("device")
+    trial = item.stash.get(_trial, None)
+    record = trial.record if trial is not None else place.record()
+    error = ""
+    if not report.passed:
+        error = call.excinfo.exconly() if call.excinfo else str(report.longrepr)
+    elif "verdict" not in record:
+        # A claim's test that decides nothing must not be green.
+        error = f"{item.nodeid} never called trial.decide"
+        report.longrepr = error
+    if error:
+        record |= {"verdict": "error", "error": error, "red": error.splitlines()[0]}
+    record.setdefault("error", "")
+    record.setdefault("seconds", round(call.duration, 3))
+    on_record = accepted(place.scale.name).get((place.claim.id, place.name))
+    if on_record and on_record.stale(record["decision"]):
+        on_record = None  # another rule, or margin: nothing is accepted of this claim
+    record["accepted"] = on_record.verdict if on_record else ""
+    if not error:
+        record["red"] = red(place, record, on_record)
+    if record["red"]:
+        report.outcome = "failed"
+        report.longrepr = report.longrepr or f"{place.claim.id}: {record['red']}"
+    option = item.config.option
+    record |= {
+        "nodeid": item.nodeid,
+        "device": option.device,
+        "first_seed": option.first_seed,
+        "machine": machine(),
+        "versions": versions(),
+    }
     report.user_properties.append(("claim", json.dumps(record)))
     return report
 
 
-def outcome(report: pytest.TestReport, verdict: str) -> str:
-    """Return the name of a report's outcome, with those that pytest folds away."""
-    if verdict == "inconclusive":
-        return verdict
-    if hasattr(report, "wasxfail"):
-        return "xfailed"
-    if report.failed and verdict == "supported":
-        return "xpassed"  # strict: declared refuted, and yet it holds
-    return report.outcome
+def red(place: Place, record: dict[str, Any], on_record: Entry | None) -> str:
+    """Return why a decided record makes the run red, "" if it does not."""
+    places = number_of_places(place.scale.whole)
+    return contradiction(on_record, SimpleNamespace(**record), places=places)
+
+
+@cache
+def number_of_places(scale: str) -> int:
+    """Return how many places of a scale could contradict the record.
+
+    All of it, whatever was selected: so that ``-k`` changes no answer.
+    """
+    places = places_of(scales.get(scale))
+    return sum(place.claim.kind == "empirical" for place in places)
+
+
+@cache
+def accepted(scale: str) -> dict[tuple[str, str], Entry]:
+    """Return what is on record at a scale, by claim and place."""
+    return expected.load(scale)
 
 
 def claim_record(report: pytest.TestReport) -> dict[str, Any] | None:
@@ -219,54 +267,65 @@ def claim_record(report: pytest.TestReport) -> dict[str, Any] | None:
 def pytest_report_teststatus(
     report: pytest.TestReport, config: pytest.Config
 ) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
-    """Give inconclusive trials a category of their own: never passed or skipped."""
+    """Count claims by their verdicts; what makes the run red stays a failure."""
     record = claim_record(report)
-    if record is not None and record["verdict"] == "inconclusive":
-        return "inconclusive", "?", ("INCONCLUSIVE", {"yellow": True})
-    return None
+    if record is None or record["red"]:
+        return None
+    letter, colour = {
+        "supported": (".", "green"),
+        "refuted": ("r", "cyan"),
+        "inconclusive": ("?", "yellow"),
+    }[record["verdict"]]
+    return record["verdict"], letter, (record["verdict"].upper(), {colour: True})
 
 
 class Collector:
-    """Gathers the results of a session where its reports come together."""
+    """Writes the results of a session where its reports come together."""
 
     def __init__(self, config: pytest.Config):
         self._config = config
         # Before the tests: a commit that is made while they run is not what runs.
-        self._about = about(config.rootpath)
-        self._not_merged = ""  # why latest.jsonl lacks this session's results
+        self._commit = commit(config.rootpath)
+        self._folder = config.rootpath / config.getoption("report_dir")
+        self._path = self._folder / "results.jsonl"
+        self._begun, self._decided = False, 0
+        self._told: list[str] = []  # what went wrong outside the claims
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         record = claim_record(report)
-        if record is not None:
-            ended = datetime.fromtimestamp(report.stop, UTC)
-            record["measured_at"] = ended.isoformat(timespec="seconds")
-            self._config.stash[_results].append(record)
+        if record is None:
+            return
+        if not self._begun:  # a session without claims leaves the last results
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._path.unlink(missing_ok=True)
+            self._begun = True
+        ended = datetime.fromtimestamp(report.stop, UTC)
+        record |= {"measured_at": ended.isoformat(timespec="seconds")}
+        append(self._path, Result.from_json(record | {"commit": self._commit}))
+        decided = record["verdict"] in ("supported", "refuted")
+        self._decided += decided and record["kind"] == "empirical"
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self) -> None:
-        results = self._config.stash[_results]
-        if not results:
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        least = self._config.getoption("decide_at_least")
+        if self._decided < least:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            self._told += [
+                f"{self._decided} claims were decided, at least {least} must be"
+            ]
+        if not self._begun:
             return
-        results.sort(key=lambda r: (r["id"], r["setting"], r["variant"]))
-        corrected = holm([record["p"] for record in results])
-        for record, p in zip(results, corrected, strict=True):
-            record |= {"p_holm": p, **self._about}
-        folder = self._config.rootpath / self._config.getoption("report_dir")
-        path = folder / "results.jsonl"
-        write_lines(path, results)
         try:
-            merge_lines(folder / "latest.jsonl", results)
+            merge(self._folder / "latest.jsonl", read(self._path))
         except (OSError, ValueError) as error:  # the session's own report goes on
-            self._not_merged = str(error)
-        self._config.hook.pytest_claims_results(config=self._config, path=path)
+            self._told += [f"results not merged into the latest: {error}"]
+        self._config.hook.pytest_claims_results(config=self._config, path=self._path)
 
     def pytest_terminal_summary(
         self, terminalreporter: pytest.TerminalReporter
     ) -> None:
-        if self._not_merged:
-            terminalreporter.write_line(
-                f"results not merged into the latest: {self._not_merged}", red=True
-            )
+        for line in self._told:
+            terminalreporter.write_line(line, red=True)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -274,86 +333,22 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         session.config.pluginmanager.register(Collector(session.config))
 
 
-def write_lines(path: Path, records: list[dict[str, Any]]) -> None:
-    """Write records as JSON lines, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with unfinished.open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps(record) + "\n" for record in records)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def merge_lines(path: Path, records: list[dict[str, Any]]) -> None:
-    """Merge records into a file that keeps the newest of each place.
-
-    A place is a claim's id, setting, variant and scale; what was measured elsewhere
-    stays, so that a session of a few claims, or at another scale, loses nothing.
-    ``p_holm`` remains that of the record's own session.
-
-    Parameters
-    ----------
-    path
-        File of JSON lines; made if there is none.  Its lock lies beside it, as
-        several sessions may end at once.
-    records
-        Results with the time of their measurement, ``measured_at``.
-
-    Raises
-    ------
-    ValueError
-        The file is not one of results: it is left as it is.
-    TimeoutError
-        Another process has kept the lock for a minute.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(path.with_name(f".{path.name}.lock"), timeout=60):
-        kept = {_place(record): record for record in read_lines(path)}
-        for record in records:
-            old = kept.get(_place(record), {}).get("measured_at", "")
-            # All are in UTC and in one format, so their order as text is that in time.
-            if record["measured_at"] >= old:
-                kept[_place(record)] = record
-        write_lines(path, [kept[place] for place in sorted(kept)])
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Read records from JSON lines; none where there is no file."""
-    records = []
-    lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
-    for count, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-            _place(record)
-        except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(
-                f"{path}, line {count} is no result ({error!r}): mend the line, or "
-                "move the file away and a new one is begun"
-            ) from None
-        records.append(record)
-    return records
-
-
-def _place(record: dict[str, Any]) -> tuple[str, ...]:
-    return tuple(str(record[key]) for key in ("id", "setting", "variant", "scale"))
-
-
-def about(folder: Path) -> dict[str, Any]:
-    """Return of what code, with what versions, a session's results are."""
-    return {"versions": versions(), "commit": commit(folder)}
-
-
+@cache
 def versions() -> dict[str, str]:
     """Return the versions that values may depend on."""
     packages = ("torch", "torchvision", "numpy", "scipy", "scikit-learn")
     found = {name: importlib.metadata.version(name) for name in packages}
     return {"python": platform.python_version(), **found}
+
+
+@cache
+def machine() -> dict[str, str]:
+    """Return the CPU's model and architecture, on which last bits may depend."""
+    model = platform.processor()
+    if (info := Path("/proc/cpuinfo")).exists():
+        lines = [line for line in info.read_text().splitlines() if "model name" in line]
+        model = lines[0].partition(":")[2].strip() if lines else model
+    return {"cpu": model, "architecture": platform.machine()}
 
 
 def commit(folder: Path) -> str:

@@ -7,15 +7,14 @@ where the last one ended.
 import json
 import math
 import os
-import platform
+import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -25,19 +24,20 @@ from typing import Any
 import torch
 
 from claims import planning
-from claims.bench import code_digest
-from claims.decisions import holm
-from claims.planning import ROOT, Wanted
-from claims.plugin import commit, merge_lines, read_lines, versions, write_lines
-from fixtures import build, pack, progress, store
+from claims.measure import code_digest
+from claims.planning import Wanted
+from claims.plugin import commit, machine, versions
+from fixtures import build, progress, scales
 from fixtures.build import Job
 from fixtures.demand import DemandError
-from reports import page
-from reports.results import read
+from reports import page, results
+from reports.results import Result
 from reports.terminal import count_line
 
 OUT_OF_BUDGET = 3
 """Exit status where the budget ended before all was trained and decided."""
+
+ROOT = Path(__file__).parents[1]
 
 GRACE = 60.0
 """Seconds that pytest has to end after it was told to."""
@@ -49,48 +49,32 @@ class Plan:
 
     Attributes
     ----------
-    scale
-        Name of the scale.
-    tests
-        Which tests, as pytest is told.
-    seeds
-        Most networks of each setting.
+    scale, tests
+        Name of the scale, and which tests, as pytest is told.
+    first_seed, seeds
+        Of each setting the first network's seed, and the most networks, None for what
+        each claim declares.
     device, workers
         Where, and how many processes share the work.
-    budget
-        Seconds, None for no limit.
-    deciding
-        Share of the budget that is left for deciding.
-    pack_dtype
-        What small networks are stored as.
-    pack_limit, network_limit
-        Most megabytes, of 10^6 bytes, of the folder's pack and of a network in it.
+    budget, deciding
+        Seconds, None for no limit, and the share of them that is left for deciding.
     """
 
     scale: str
-    seeds: int
+    first_seed: int
+    seeds: int | None = None
     tests: str = ""
     device: str = "cpu"
     workers: int = 1
     budget: float | None = None
     deciding: float = 0.3
-    pack_dtype: str = "bfloat16"
-    pack_limit: float = 16.0
-    network_limit: float = 2.0
 
 
 @dataclass
 class Reproduction:
-    """One call: it trains, packs, decides and reports into a folder.
+    """One call: it trains, decides and reports into a folder.
 
-    Attributes
-    ----------
-    plan
-        What is asked for.
-    folder
-        Where results, report, log, provenance and small networks go.
-    failures
-        What went wrong, a line each.
+    `failures` are what went wrong, a line each.
     """
 
     plan: Plan
@@ -104,27 +88,25 @@ class Reproduction:
         as asked; 3 if the budget ended first.
         """
         self._started = time.time()
+        self._scale = scales.get(self.plan.scale)
+        self._levels = planning.levels(self._scale, self.plan.seeds)
         self.folder.mkdir(parents=True, exist_ok=True)
-        if wrong := self._other_scale():
+        if wrong := self._other():
             print(wrong, file=sys.stderr)
             return 2
         self._note_call()
         try:
-            tests = planning.select(self.plan.tests, self.plan.scale, self.plan.seeds)
+            tests = planning.select(self.plan.tests, self._scale, self._levels)
         except DemandError as error:
             self._log(str(error))
             return 2
-        jobs: list[Job] = []
         with self._step("training"):
-            jobs = planning.in_order(tests, self.plan.scale)
-            self._train(jobs)
-        with self._step("packing"):
-            self._pack(jobs)
+            self._train(tests)
         with self._step("deciding"):
             self._decide(tests)
         with self._step("reporting"):
             self.report()
-        return self._conclude(tests, jobs)
+        return self._conclude(tests)
 
     def _log(self, text: str) -> None:
         """Print text, and append it to the log."""
@@ -155,15 +137,16 @@ class Reproduction:
             return math.inf
         return self._started + self.plan.budget - time.time()
 
-    def _other_scale(self) -> str | None:
-        """Return what is wrong if the folder holds results of another scale."""
-        calls = self._calls()
-        if not calls or calls[0]["plan"]["scale"] == self.plan.scale:
-            return None
-        return (
-            f"{self.folder} holds results of scale {calls[0]['plan']['scale']!r}, and "
-            f"{self.plan.scale!r} is asked for: choose another --out for it"
-        )
+    def _other(self) -> str | None:
+        """Return what is wrong if the folder holds results of other networks."""
+        for what in ("scale", "first_seed"):
+            for call in self._calls()[:1]:
+                if (there := call["plan"][what]) != (asked := getattr(self.plan, what)):
+                    return (
+                        f"{self.folder} holds results of {what} {there!r}, and "
+                        f"{asked!r} is asked for: choose another --out for it"
+                    )
+        return None
 
     def _calls(self) -> list[dict[str, Any]]:
         file = self.folder / "provenance.json"
@@ -171,124 +154,101 @@ class Reproduction:
 
     def _note_call(self) -> None:
         """Write what is asked for, and by what code on which machine, to the folder."""
-        started = datetime.fromtimestamp(self._started, UTC)
-        name = platform.machine()
+        on = dict(machine())
         if self.plan.device != "cpu":
-            name = torch.cuda.get_device_name()
+            on["gpu"] = torch.cuda.get_device_name()
         call = {
-            "started": started.isoformat(timespec="seconds"),
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "plan": asdict(self.plan),
-            "device": name,
+            "machine": on,
             "versions": versions(),
             "commit": commit(ROOT),
             "code": code_digest(),
         }
         text = json.dumps({"calls": [*self._calls(), call]}, indent=1) + "\n"
-        unfinished = self.folder / f".provenance.{os.getpid()}.tmp"
-        unfinished.write_text(text)
-        unfinished.replace(self.folder / "provenance.json")
-        self._log(f"{call['started']}: {self.plan} on {name}")
+        results.write_text(self.folder / "provenance.json", text)
+        self._log(f"{call['started']}: {self.plan} on {on}")
 
-    def _train(self, jobs: Sequence[Job]) -> None:
+    def _train(self, tests: Sequence[Wanted]) -> None:
         """Train what is missing within training's share of the budget."""
         deadline = None
         if self.plan.budget is not None:
             deadline = self._started + (1 - self.plan.deciding) * self.plan.budget
-        errors = build.Building(
-            jobs,
+        failed = build.Building(
+            self._jobs(tests),
             self.plan.scale,
             self.plan.device,
             self.plan.workers,
             deadline,
             progress.stream_sink(sys.stderr),
+            plan_again=lambda: self._jobs(tests),
         ).run()
-        for error in errors:
-            self._fail(error)
-        self._log(build.table([], jobs))
+        for line in failed:  # other seeds stand for them, unless they are too many
+            self._log(line)
+        wants = planning.together(tests, self._scale, self.plan.first_seed)
+        for line in build.hopeless(wants):
+            self._fail(line)
+        self._log(build.table(wants))
 
-    def _pack(self, jobs: Sequence[Job]) -> None:
-        """Put the small trained networks into the folder's pack, as far as they fit."""
-        with packing_into(self.folder / "pack") as place:
-            used = sum(f.stat().st_size for f in place.rglob("*") if f.is_file())
-            too_large = 0
-            for job in jobs:
-                if self._left() <= 0:
-                    break
-                here, there = (
-                    of(job.recipe, job.seed).exists()
-                    for of in (store.network, store.packed)
-                )
-                if not here or there:
-                    continue
-                size = expected_bytes(job, self.plan.pack_dtype)
-                room = min(self.plan.network_limit, self.plan.pack_limit - used / 1e6)
-                if size > 1e6 * room:
-                    too_large += 1
-                    continue
-                with self._step(f"packing {job.recipe.name}, seed {job.seed},"):
-                    network = pack.convert(
-                        job.recipe, job.seed, self.plan.pack_dtype, self.plan.device
-                    )
-                    if used + network.size > 1e6 * self.plan.pack_limit:
-                        too_large += 1  # by its meta
-                        continue
-                    pack.write([network])
-                    used += network.size
-        self._log(f"{place} has {used / 1e6:.2f} MB; {too_large} networks don't fit")
+    def _jobs(self, tests: Sequence[Wanted]) -> list[Job]:
+        return planning.in_order(tests, self._scale, self.plan.first_seed)
 
     def _decide(self, tests: Sequence[Wanted]) -> None:
         """Decide what can be decided, each test on as many networks as there are."""
         self._collect()  # of a call that was killed
-        there = planning.networks_there(tests, self.plan.scale, self.plan.seeds)
+        there = self._there(tests)
         lacks: dict[str, list[str]] = {}
         sessions: dict[tuple[bool, int], list[str]] = {}
         before = self._decided()
         for test in tests:
-            if count := test.possible(there):
-                again = before.get(test.test) == count
-                sessions.setdefault((again, -count), []).append(test.test)
+            level = test.possible(there)
+            if level is None:
+                lacks.setdefault(test.lack(there), []).append(test.test)
             else:
-                lacks.setdefault(test.lack(there), []).append(test.name)
+                again = before.get(test.test) == most(test.wants[level])
+                sessions.setdefault((again, -level), []).append(test.test)
         for lack, names in lacks.items():
             self._log(f"not decided ({len(names)} tests), {lack}: {', '.join(names)}")
         # What is new first; what was decided before once more, as code may have changed
-        for (_, count), nodes in sorted(sessions.items()):
+        for (_, level), nodes in sorted(sessions.items()):
             if self._left() <= 0:
                 self._log(f"not decided ({len(nodes)} tests), the budget ended")
                 continue
-            self._session(nodes, -count)
+            self._session(nodes, self._levels[-level])
 
-    def _session(self, nodes: Sequence[str], seeds: int) -> None:
+    def _there(self, tests: Sequence[Wanted]) -> dict[str, int]:
+        return planning.networks_there(tests, self._scale, self.plan.first_seed)
+
+    def _session(self, nodes: Sequence[str], seeds: int | None) -> None:
         """Run pytest on some tests, which must find all their networks."""
         workers = min(self.plan.workers, len(nodes))
         env = {
             "OMP_NUM_THREADS": "1",
             **os.environ,
             "LMC_TRAIN": "never",
-            "LMC_RECORDS": str(self._records),
             "PYTHONUNBUFFERED": "1",
         }
-        with tempfile.TemporaryDirectory() as aside:
-            command = [
-                *(sys.executable, "-m", "pytest", "-p", "claims.recording"),
-                *("-p", "no:cacheprovider", "--report-dir", aside),
-                *("--scale", self.plan.scale, "--seeds", str(seeds)),
-                *("--device", self.plan.device),
-                *(("-n", str(workers)) if workers > 1 else ()),
-                *nodes,
-            ]
-            try:
-                status = run_until(command, env, self._left(), self._log)
-            finally:
-                self._collect()
+        command = [
+            *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--long"),
+            *("--report-dir", str(self._session_folder.absolute())),
+            *("--scale", self.plan.scale, "--first-seed", str(self.plan.first_seed)),
+            *(() if seeds is None else ("--seeds", str(seeds))),
+            *("--device", self.plan.device),
+            *(("-n", str(workers)) if workers > 1 else ()),
+            *nodes,
+        ]
+        try:
+            status = run_until(command, env, self._left(), self._log)
+        finally:
+            self._collect()
         if self._left() <= 0:
             self._log("deciding stopped, as the budget ended")
         elif status not in (0, 1):  # 1: refuted claims, and errors counted below
             self._fail(f"pytest ended with status {status} while it decided claims")
 
     @property
-    def _records(self) -> Path:
-        return self.folder / ".records.jsonl"
+    def _session_folder(self) -> Path:
+        return self.folder / ".session"
 
     @property
     def _results(self) -> Path:
@@ -296,52 +256,44 @@ class Reproduction:
 
     def _collect(self) -> None:
         """Merge what a session has appended into the results."""
-        if not self._records.exists():
-            return
-        found = []
-        for line in self._records.read_text(encoding="utf-8").splitlines():
-            with suppress(ValueError):  # the end of a session that was killed
-                found.append(json.loads(line))
-        if found:
-            merge_lines(self._results, [record | {"p_holm": None} for record in found])
-            records = read_lines(self._results)
-            corrected = holm([record["p"] for record in records])
-            for record, p in zip(records, corrected, strict=True):
-                record["p_holm"] = p
-            write_lines(self._results, records)
-        self._records.unlink()
+        appended = self._session_folder / "results.jsonl"
+        if appended.exists():
+            results.merge(self._results, results.read(appended))
+            shutil.rmtree(self._session_folder)
+
+    def _found(self) -> list[Result]:
+        return results.read(self._results) if self._results.exists() else []
 
     def _decided(self) -> dict[str, int]:
         """Return from test to the number of networks that it was decided on."""
         return {
-            record["nodeid"]: record.get("seeds", 0)
-            for record in read_lines(self._results)
-            if record["verdict"] != "error"
+            result.nodeid: max((len(f["seeds"]) for f in result.fixtures), default=0)
+            for result in self._found()
+            if result.verdict != "error"
         }
 
     def report(self) -> None:
         """Write the page of all results of the folder."""
         self._collect()
-        if self._results.exists():
-            found = read(self._results)
+        if found := self._found():
             page.write(self.folder / "index.html", found, page.written(self._results))
             self._log(count_line(found))
 
-    def _conclude(self, tests: Sequence[Wanted], jobs: Sequence[Job]) -> int:
+    def _conclude(self, tests: Sequence[Wanted]) -> int:
         """Say how far it has come, and return the exit status."""
-        there = planning.networks_there(tests, self.plan.scale, self.plan.seeds)
-        decided = self._decided()
+        there, decided = self._there(tests), self._decided()
         undecided = [
             test
             for test in tests
-            if any(test.wants.values())
-            and decided.get(test.test) != test.possible(there)
+            if (level := test.possible(there)) is None
+            or decided.get(test.test) != most(test.wants[level])
         ]
+        jobs = self._jobs(tests)
         missing = sum(not job.done() for job in jobs)
         selected = {test.test for test in tests}
-        for record in read_lines(self._results):
-            if record["verdict"] == "error" and record["nodeid"] in selected:
-                self._fail(f"{record['nodeid']}: {record['error'].splitlines()[0]}")
+        for result in self._found():
+            if result.verdict == "error" and result.nodeid in selected:
+                self._fail(f"{result.nodeid}: {result.error.splitlines()[0]}")
         self._log(
             f"{len(jobs) - missing} of {len(jobs)} networks are trained, "
             f"{len(selected & decided.keys())} of {len(tests)} tests decided; see "
@@ -356,28 +308,9 @@ class Reproduction:
         return 0
 
 
-@contextmanager
-def packing_into(folder: Path) -> Iterator[Path]:
-    """Let the pack be in a folder for a while; yields it."""
-    before = os.environ.get("LMC_PACK")
-    os.environ["LMC_PACK"] = str(folder)
-    try:
-        yield folder
-    finally:
-        if before is None:
-            del os.environ["LMC_PACK"]
-        else:
-            os.environ["LMC_PACK"] = before
-
-
-def expected_bytes(job: Job, dtype: str) -> int:
-    """Return how many bytes a network's values have in a dtype."""
-    state = job.recipe.build_model().state_dict()
-    return sum(
-        value.numel()
-        * (pack.DTYPES[dtype] if value.is_floating_point() else value.dtype).itemsize
-        for value in state.values()
-    )
+def most(wanted: Mapping[str, int]) -> int:
+    """Return the most networks of one setting that a test wants."""
+    return max(wanted.values(), default=0)
 
 
 def run_until(
@@ -386,17 +319,10 @@ def run_until(
     seconds: float,
     log: Callable[[str], None],
 ) -> int:
-    """Run a command, interrupted after some seconds, and return its exit status.
+    """Run a command in the checkout and return its exit status; `log` gets its lines.
 
-    Parameters
-    ----------
-    command, env
-        What is run, in the checkout, and its environment.
-    seconds
-        After these it is interrupted, as by Ctrl-C, and `GRACE` later killed with
-        all that it has started; infinity for no limit.
-    log
-        Takes the lines that it prints.
+    After some seconds it is interrupted, as by Ctrl-C, and `GRACE` later killed with
+    all that it has started.
     """
     process = subprocess.Popen(
         command,
@@ -410,30 +336,23 @@ def run_until(
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
-    def send(number: int, to: Callable[[int, int], None]) -> None:
+    def end() -> None:
+        with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            os.kill(process.pid, signal.SIGINT)
+            process.wait(GRACE)
         with suppress(ProcessLookupError):
-            to(process.pid, number)
+            os.killpg(process.pid, signal.SIGKILL)
 
-    timers = []
-    if seconds < math.inf:
-        timers = [
-            threading.Timer(seconds, send, [signal.SIGINT, os.kill]),
-            threading.Timer(seconds + GRACE, send, [signal.SIGKILL, os.killpg]),
-        ]
-    for timer in timers:
-        timer.daemon = True
-        timer.start()
+    timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), end)
+    timer.daemon = True
+    timer.start()
     try:
         assert process.stdout is not None
         for line in process.stdout:
             log(line.rstrip("\n"))
         return process.wait()
     except BaseException:
-        send(signal.SIGINT, os.kill)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(GRACE)
-        send(signal.SIGKILL, os.killpg)
+        end()
         raise
     finally:
-        for timer in timers:
-            timer.cancel()
+        timer.cancel()

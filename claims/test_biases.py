@@ -1,261 +1,153 @@
-"""What biases do to the barrier (arXiv 2402.05966, sections 3.4, E.4)."""
+"""What biases do to the barrier (arXiv 2402.05966, section 3.4, E.4 and E.5)."""
 
 from functools import partial
+from itertools import repeat
 
-from claims.bench import METHODS, loss_curves
-from claims.claim import Claim, PaperValue
-from claims.decisions import equivalence, noninferiority, superiority
+import numpy as np
 
-PAPER = tuple(
-    PaperValue("VGG16, barrier 79.19 to 8.54", 70.65, None, vgg, "weights")
-    for vgg in ("debiased-vgg", "nobias-vgg")
-) + tuple(
-    PaperValue("VGG16, barrier 46.49 to 8.71", 37.78, None, vgg, "activations")
-    for vgg in ("debiased-vgg", "nobias-vgg")
-)
+from claims.claim import claim
+from claims.evidence import equivalence, noninferiority, superiority
+from claims.measure import METHODS, Pair, loss_curves
+from claims.measure.partial import calibrated, without_biases
+from claims.papers import paper
 
+SIMILAR = 5.0
+"""Points within which falls are similar: under a quarter of the paper's least, 37.8."""
 
-def with_biases(setting):
-    """Return the setting with biases that a setting without them belongs to."""
-    return "plain-" + setting.partition("-")[2]
+NATS = 0.1
+"""Loss that counts: a quarter of 2.62 - 2.28, which the paper calls no fall (E.5)."""
 
-
-def both(place):
-    """Return the setting of a place, and that with biases."""
-    return place.setting, with_biases(place.setting)
-
-
-REMOVING_BIASES = Claim(
-    id="biases/removing-biases",
-    sentence="Removing the biases of trained networks and fine-tuning lowers the "
-    "accuracy barrier after matching, with the permutation found before.",
-    source="arXiv:2402.05966v1, section 3.4, Fig. 3C, and appendix E.4",
-    quantity="barrier with biases minus barrier without, test accuracy at the midpoint",
-    rule=partial(superiority, margin=0.0),
-    settings=("debiased-vgg", "debiased-resnet"),
+biases = partial(
+    claim,
+    source=paper("2402.05966v1", "section 3.4, E.4, E.5", ("section 3.4", "Fig. 27")),
     variants=METHODS,
-    uses=both,
-    paper=PAPER,
+)
+plain = partial(biases, settings="plain-vgg plain-resnet")
+removal = partial(
+    biases,
+    settings="debiased-vgg debiased-resnet",
+    uses=lambda place: (place.setting, place.setting.parent),
+)
+lower = partial(
+    removal,
+    effect="with_biases - without_biases",
+    quantity="barrier with biases minus without, test accuracy at the midpoint",
+    rule=superiority(),
 )
 
 
-@REMOVING_BIASES.test
-def test_removing_biases(trial):
-    parents, children = trial.pairs(with_biases(trial.setting)), trial.pairs()
-    before = [pair.barrier(trial.variant) for pair in parents]
-    after = [
-        child.barrier(trial.variant, found_on=parent)
-        for parent, child in zip(parents, children, strict=True)
-    ]
-    fall = [b - a for b, a in zip(before, after, strict=True)]
-    trial.decide(fall, with_biases=before, without=after)
-
-
-TRAINED_WITHOUT_BIASES = Claim(
-    id="biases/trained-without-biases",
-    sentence="Networks trained without biases have a lower accuracy barrier after "
-    "matching than networks trained with them.",
-    source="arXiv:2402.05966v1, section 3.4, Fig. 3D",
-    quantity="barrier with biases minus barrier without, test accuracy at the midpoint",
-    rule=partial(superiority, margin=0.0),
-    settings=("nobias-vgg", "nobias-resnet"),
-    variants=METHODS,
-    uses=both,
-    paper=PAPER,
-    undecided={
-        (
-            "digits",
-            "nobias-resnet",
-            "activations",
-        ): "Three blocks: the barrier is 14 (activations) or 51 points "
-        "(weights) with biases and 11 or 42 without (2.7 [-2.1, 7.4] "
-        "points, n = 8).",
-        (
-            "digits",
-            "nobias-resnet",
-            "weights",
-        ): "Three blocks: the barrier is 14 (activations) or 51 points "
-        "(weights) with biases and 11 or 42 without (9.7 [-1.7, 21] points,"
-        " n = 8).",
-    },
-)
-
-
-@TRAINED_WITHOUT_BIASES.test
-def test_trained_without_biases(trial):
-    parents = trial.pairs(with_biases(trial.setting))
-    before = [pair.barrier(trial.variant) for pair in parents]
-    after = [pair.barrier(trial.variant) for pair in trial.pairs()]
-    fall = [b - a for b, a in zip(before, after, strict=True)]
-    trial.decide(fall, with_biases=before, without=after)
-
-
-NEW_PERMUTATION_SAME = Claim(
-    id="biases/new-permutation-same",
-    sentence="After removing biases, a permutation found anew is not better than the "
-    "one found before by 3 points or more.",
-    source="arXiv:2402.05966v1, section 3.4, and appendix E.4, Fig. 18, 20",
-    quantity="with the parents' permutation minus with a new one, test accuracy at the "
-    "midpoint",
-    rule=partial(noninferiority, margin=3.0),
-    settings=("debiased-vgg", "debiased-resnet"),
-    variants=METHODS,
-    uses=both,
-    undecided={
-        (
-            "digits",
-            "debiased-resnet",
-            "activations",
-        ): "Midpoints by two permutations scatter by more than the margin (-3 "
-        "[-7, 1.1] points, n = 8).",
-        (
-            "digits",
-            "debiased-resnet",
-            "weights",
-        ): "Midpoints by two permutations scatter by more than the margin "
-        "(-0.72 [-6.7, 5.2] points, n = 8).",
-        (
-            "digits",
-            "debiased-vgg",
-            "weights",
-        ): "Midpoints by two permutations scatter by more than the margin "
-        "(0.44 [-6, 6.9] points, n = 8).",
-        (
-            "cifar10",
-            "debiased-vgg",
-            "weights",
-        ): "50.5% by the permutation found before and 52.6% by a new one; "
-        "pairs scatter by 5 (-2.2 [-6.5, 2.2] points, n = 6).",
-    },
-)
-
-
-@NEW_PERMUTATION_SAME.test
-def test_new_permutation_same(trial):
-    parents, children = trial.pairs(with_biases(trial.setting)), trial.pairs()
-    before = [
-        child.midpoint(trial.variant, found_on=parent).accuracy
-        for parent, child in zip(parents, children, strict=True)
-    ]
-    anew = [child.midpoint(trial.variant).accuracy for child in children]
-    lost = [b - a for b, a in zip(before, anew, strict=True)]
-    trial.decide(lost, found_before=before, found_anew=anew)
-
-
-LOSS_BARRIER_REMAINS = Claim(
-    id="biases/loss-barrier-remains",
-    sentence="Without biases more than half of the loss barrier remains.",
-    source="arXiv:2402.05966v1, appendix E.4, Fig. 17-24",
-    quantity="loss barrier without biases minus half of that with them, at lambda 0.5",
-    rule=partial(superiority, margin=0.0),
-    settings=("debiased-vgg", "debiased-resnet", "nobias-vgg", "nobias-resnet"),
-    variants=METHODS,
-    uses=both,
-    unit="nats",
-)
-
-
-@LOSS_BARRIER_REMAINS.test
-def test_loss_barrier_remains(trial):
-    parents, children = trial.pairs(with_biases(trial.setting)), trial.pairs()
-    before = [pair.loss_barrier(trial.variant) for pair in parents]
-    after = [pair.loss_barrier(trial.variant) for pair in children]
-    rest = [a - b / 2 for b, a in zip(before, after, strict=True)]
-    curves = loss_curves(children, trial.variant)
-    trial.decide(rest, with_biases=before, without=after, curves=curves)
-
-
-LIKE_RENORMALIZATION = Claim(
-    id="biases/like-renormalization",
-    sentence="Removing biases lowers the barrier as RESCALE (VGG) or REPAIR (plain "
-    "ResNet) does, within 10 points.",
-    source="arXiv:2402.05966v1, appendix E.4, Fig. 25, 26",
-    quantity="barrier without biases minus barrier with them after renormalization, "
-    "test accuracy at the midpoint",
-    rule=partial(equivalence, margin=10.0),
-    settings=("debiased-vgg", "debiased-resnet"),
-    variants=METHODS,
-    uses=both,
-    refuted={
-        (
-            "digits",
-            "debiased-resnet",
-            "weights",
-        ): "The barrier is 45 points without biases and 28 after REPAIR (17 "
-        "[12, 23] points, n = 8).",
-    },
-)
-
-
-@LIKE_RENORMALIZATION.test
-def test_like_renormalization(trial):
-    parents, children = trial.pairs(with_biases(trial.setting)), trial.pairs()
-    repair = "rescale" if trial.setting.endswith("vgg") else "repair"
-    repaired = [parent.barrier(trial.variant, repair) for parent in parents]
-    removed = [
-        child.barrier(trial.variant, found_on=parent)
-        for parent, child in zip(parents, children, strict=True)
-    ]
-    difference = [b - r for b, r in zip(removed, repaired, strict=True)]
-    trial.decide(difference, renormalized=repaired, without_biases=removed)
-
-
-HOMOGENEOUS = {
-    "source": "arXiv:2402.05966v1, appendix E.5, Fig. 27, 28; arXiv:2210.01019, sec. 5",
-    "settings": ("plain-vgg",),
-    "variants": METHODS,
+REPAIRS = {"plain-vgg": "rescale", "plain-resnet": "repair"}
+MEASURES = {
+    "with_biases": lambda _, parents, how: parents.barrier(how),
+    "without_biases": lambda pair, _, how: pair.barrier(how),
+    "removed": lambda pair, parents, how: pair.barrier(how, found_on=parents),
+    "renormalized": lambda _, parents, how: parents.barrier(
+        how, REPAIRS[parents.setting.name]
+    ),
+    "bent": lambda _, parents, how: parents.endpoints() - calibrated(parents, how),
+    "linear": lambda pair, _, how: pair.midpoint(how).accuracy,
+    "homogeneous": lambda pair, _, how: calibrated(pair, how),
+    "zeroed": lambda pair, _, how: without_biases(pair, how, None, "first"),
+    "loss_with": lambda _, parents, how: parents.loss_barrier(how),
+    "loss_without": lambda pair, _, how: pair.loss_barrier(how),
+    "loss_bent": lambda pair, _, how: (
+        pair.curve(how, homogeneous=True).loss[5] - pair.endpoint_loss()
+    ),
 }
+"""Columns, barriers mostly ("bent": along the homogeneous line), each a function of a
+pair, of its parents (or another pair with biases, or itself), and how to match."""
 
-HOMOGENEOUS_ACCURACY = Claim(
-    **HOMOGENEOUS,
-    id="biases/homogeneous-interpolation",
-    sentence="Homogeneous interpolation lowers the accuracy barrier after matching.",
-    quantity="homogeneous minus linear midpoint, test accuracy",
-    rule=partial(superiority, margin=0.0),
-    paper=(
-        PaperValue("VGG16, WM, homogeneous (one pair)", 83.78, None, "", "weights"),
-        PaperValue("VGG16, WM, linear (one pair)", 10.54, None, "", "weights"),
-    ),
-)
 
-HOMOGENEOUS_LOSS = Claim(
-    **HOMOGENEOUS,
-    id="biases/homogeneous-interpolation-loss",
-    sentence="Homogeneous interpolation leaves more than half of the loss barrier "
-    "after matching.",
-    quantity="homogeneous loss barrier minus half of the linear one, at the midpoint",
-    rule=partial(superiority, margin=0.0),
+def difference(trial, first, second, part=1.0, curves=None):
+    """Decide on a column minus a part of another, see `MEASURES`."""
+    pairs, parents = trial.pairs(), trial.pairs(trial.place.uses[-1])
+    if trial.setting.startswith("debiased"):
+        parents = [Pair(*trial.origins([pair.a, pair.b])) for pair in pairs]
+    columns = {
+        name: np.array([*map(MEASURES[name], pairs, parents, repeat(trial.variant))])
+        for name in (first, second)
+    }
+    trial.decide(columns[first] - part * columns[second], columns, curves=curves)
+
+
+@lower()
+def test_removing_biases(trial):
+    """Removing biases and fine-tuning lowers the barrier, by the old permutation."""
+    difference(trial, "with_biases", "removed")
+
+
+@plain(quantity="zeroed minus intact midpoint, test accuracy", rule=superiority())
+def test_zeroing_lifts_midpoint(trial):
+    """Zeroing all biases, before fine-tuning, already lifts the matched midpoint."""
+    difference(trial, "zeroed", "linear")
+
+
+@plain(quantity="intact minus zeroed, test accuracy", rule=superiority(), variants="")
+def test_zeroing_hurts_networks(trial):
+    """Zeroing all biases, before fine-tuning, makes the networks themselves worse."""
+    networks, zeroed = trial.networks(), MEASURES["zeroed"]
+    intact = np.array([network.evaluate().accuracy for network in networks])
+    without = np.array([zeroed(Pair(net, net), None, "none") for net in networks])
+    trial.decide(intact - without, intact=intact, zeroed=without)
+
+
+@lower(settings="nobias-vgg nobias-resnet")
+def test_trained_without_biases(trial):
+    """Networks trained without biases have a lower barrier than those with them."""
+    difference(trial, "with_biases", "without_biases")
+
+
+@removal(quantity="barrier, new minus old permutation", rule=noninferiority(SIMILAR))
+def test_new_permutation_same(trial):
+    """A permutation found after removal isn't better than the old one by 5 points."""
+    difference(trial, "without_biases", "removed")
+
+
+@removal(
+    settings="debiased-vgg debiased-resnet nobias-vgg nobias-resnet",
+    quantity="loss barrier without biases minus half of that with, at the midpoint",
+    rule=superiority(NATS),
     unit="nats",
-    paper=(
-        PaperValue("VGG16, WM, homogeneous loss (one pair)", 2.28, None, "", "weights"),
-        PaperValue("VGG16, WM, linear loss (one pair)", 2.62, None, "", "weights"),
-    ),
 )
+def test_loss_barrier_remains(trial):
+    """Without biases more than half of the loss barrier remains."""
+    curves = loss_curves(trial.pairs(), trial.variant)
+    difference(trial, "loss_without", "loss_with", 0.5, curves)
 
 
-@HOMOGENEOUS_ACCURACY.test
+@removal(quantity="barrier, removed minus renormalized", rule=equivalence(SIMILAR))
+def test_like_renormalization(trial):
+    """Removing biases lowers the barrier as RESCALE (VGG) or REPAIR (ResNet) does."""
+    difference(trial, "removed", "renormalized")
+
+
+@plain(
+    effect="homogeneous - linear",
+    quantity="homogeneous minus linear midpoint, test accuracy",
+    rule=superiority(),
+)
 def test_homogeneous_interpolation(trial):
-    linear, homogeneous = middles(trial, "accuracy")
-    gain = [h - x for x, h in zip(linear, homogeneous, strict=True)]
-    trial.decide(gain, linear=linear, homogeneous=homogeneous)
+    """Homogeneous interpolation lowers the accuracy barrier after matching."""
+    difference(trial, "homogeneous", "linear")
 
 
-@HOMOGENEOUS_LOSS.test
+@plain(
+    quantity="homogeneous loss barrier minus half of the linear one, at the midpoint",
+    rule=superiority(NATS),
+    unit="nats",
+)
 def test_homogeneous_interpolation_loss(trial):
-    ends = [pair.endpoint_loss() for pair in trial.pairs()]
-    linear, homogeneous = middles(trial, "loss")
-    rest = [
-        (h - e) - (x - e) / 2 for e, x, h in zip(ends, linear, homogeneous, strict=True)
-    ]
-    trial.decide(rest, endpoints=ends, linear=linear, homogeneous=homogeneous)
+    """Homogeneous interpolation leaves more than half of the loss barrier."""
+    difference(trial, "loss_bent", "loss_with", 0.5)
 
 
-def middles(trial, what):
-    """Return the middles of the linear and of the homogeneous curves of all pairs."""
-    return [
-        [
-            getattr(pair.curve(trial.variant, homogeneous=homogeneous), what)[5]
-            for pair in trial.pairs()
-        ]
-        for homogeneous in (False, True)
-    ]
+@removal(quantity="barrier, removed minus homogeneous", rule=equivalence(SIMILAR))
+def test_homogeneous_like_removal(trial):
+    """Homogeneous interpolation lowers the barrier as removing biases does."""
+    difference(trial, "removed", "bent")
+
+
+@plain(quantity="barrier, renormalized minus homogeneous", rule=equivalence(SIMILAR))
+def test_homogeneous_like_renormalization(trial):
+    """Homogeneous interpolation lowers the barrier as renormalization does."""
+    difference(trial, "renormalized", "bent")

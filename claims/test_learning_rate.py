@@ -1,350 +1,215 @@
-"""What the learning rate does to matching (arXiv 2402.05966, sections 4.3, F.4, F.5).
+"""What the learning rate does to matching (arXiv 2402.05966v1, 4.3, F.4 and F.5).
 
-A level ``<setting>-lr0.01`` is the setting with that initial (or largest) learning
-rate; the setting itself has 0.1.  Midpoints of BatchNorm networks are after RESET.
+A learning rate is the initial or the largest one.  Barriers are of test accuracy at
+the midpoint, after RESET where there is BatchNorm.
 """
 
 from functools import partial
 
-import lmc
-from claims.bench import METHODS
-from claims.bench.pruned import Pruned
-from claims.bench.recipes import (
-    barriers,
-    degraded_against_small,
-    differences,
-    endpoints,
-)
-from claims.claim import BROKEN, Claim, PaperValue
-from claims.decisions import equivalence, superiority, trend
-from fixtures.scales import LEARNING_RATES
+import numpy as np
 
-SETTINGS = ("bn-vgg", "ln-vgg", "bn-resnet", "ln-resnet")
+from claims.claim import BROKEN, claim
+from claims.evidence import equivalence, noninferiority, superiority, trend
+from claims.measure import METHODS, Pair
+from claims.measure.features import fresh
+from claims.measure.weights import distance_to_start
+from claims.papers import paper
+from claims.test_matching import CONNECTED, V1
+from claims.test_pruning import MAGNITUDE, SPARSITIES, accuracies
+from claims.test_renormalization import COMPARABLE
+from fixtures.scales.variants import LEARNING_RATES, TOO_LARGE_RATES
 
-PAIRS = 4
-"""Of each level, where a claim sweeps levels."""
+GONE = 5.0
+"""Points: the 40 by which initializations differ at the small rate are gone below."""
 
-
-def level(setting, lr):
-    """Return the name of a setting with a learning rate."""
-    return setting if lr == 0.1 else f"{setting}-lr{lr:g}"
+FARTHER = 0.3
+"""Of log2, a factor of 1.23: a quarter of log2(sqrt(6)), by which Kaiming normal
+initialization puts networks farther apart than uniform does."""
 
 
 def levels(*rates):
-    """Return what names the settings of a place with learning rates, for ``uses=``."""
-    return lambda place: [level(place.setting, lr) for lr in rates]
+    """Return what names a place's setting at these rates."""
+    return lambda place: [place.setting.at(lr=lr) for lr in rates]
 
 
-LARGER_LR_LOWER_BARRIER = Claim(
-    id="learning-rate/larger-lr-lower-barrier",
-    sentence="Over learning rates 0.01, 0.03, 0.05, 0.07 and 0.1 the accuracy barrier "
-    "after matching falls.",
-    source="arXiv:2402.05966v1, section 4.3, Fig. 5A, and appendix F.5, Fig. 45-58",
-    quantity="rank correlation of learning rate and barrier at the midpoint "
-    "(endpoints' mean minus midpoint, test accuracy; after RESET if BatchNorm)",
-    rule=partial(trend, direction="decreasing"),
-    settings=SETTINGS,
+def barriers_and_endpoints(trial):
+    """Return all settings' barriers by their names, and their endpoints as columns."""
+    ends = {f"endpoints of {n}": trial.endpoints(n) for n in trial.place.uses}
+    return {n: trial.barriers(setting=n) for n in trial.place.uses}, ends
+
+
+def sweep(trial, *rates):
+    """Decide the trend of the barrier over settings by their learning rate."""
+    axes = {"x_label": "learning rate", "x_scale": "log", "y_label": "barrier, points"}
+    trial.decide_trend(*barriers_and_endpoints(trial), x=rates, **axes)
+
+
+def difference(trial):
+    """Decide a first setting's barriers minus a second's, degraded ones if worse."""
+    barriers, ends = barriers_and_endpoints(trial)
+    better, worse = (values.mean() for values in ends.values())
+    degraded = trial.place.uses[1].startswith("degraded")
+    no = "the degraded networks are not worse" if degraded and worse >= better else ""
+    first, second = barriers.values()
+    trial.decide(first - second, barriers | ends, unmet=no)
+
+
+rate = partial(
+    claim,
+    source=paper(V1, "section 4.3, Fig. 5, F.4, F.5", tables=("section 4.3",)),
+    settings="bn-vgg ln-vgg bn-resnet ln-resnet",
     variants=METHODS,
+    networks=10,
+)
+
+
+@rate(
+    effect="fall",
+    quantity="barrier: fall from learning rate 0.01 to 0.1",
+    rule=trend("falling"),
     uses=levels(*LEARNING_RATES),
-    networks=2 * PAIRS,
-    unit="",
 )
-
-
-@LARGER_LR_LOWER_BARRIER.test
 def test_larger_lr_lower_barrier(trial):
-    trial.decide_trend(
-        {
-            f"lr {lr:g}": barriers(trial.pairs(level(trial.setting, lr)), trial.variant)
-            for lr in LEARNING_RATES
-        },
-        x=LEARNING_RATES,
-        x_label="learning rate",
-        x_scale="log",
-        y_label="barrier at the midpoint, points",
-    )
+    """The larger the rate, from 0.01 to 0.1, the lower the barrier after matching."""
+    sweep(trial, *LEARNING_RATES)
 
 
-NOT_FROM_BETTER_ENDPOINTS = Claim(
-    id="learning-rate/not-from-better-endpoints",
-    sentence="Networks trained at learning rate 0.1, made worse than those trained at "
-    "0.01 by one more epoch at 0.1, still have the lower barrier after matching.",
-    source="arXiv:2402.05966v1, section 4.3 and appendix F.5, Fig. 49, 52, 55, 58",
-    quantity="barrier of 0.01 minus barrier of degraded 0.1 at the midpoint, test "
-    "accuracy (after RESET if BatchNorm)",
-    rule=partial(superiority, margin=0.0),
-    settings=SETTINGS,
-    variants=METHODS,
-    uses=lambda place: (f"degraded-{place.setting}", level(place.setting, 0.01)),
-    undecided={
-        (
-            "digits",
-            "bn-resnet",
-            "activations",
-        ): "One more epoch at 0.1 does not make networks worse than those "
-        "trained at 0.01 (15 [11, 18] points, n = 8).",
-        (
-            "digits",
-            "bn-resnet",
-            "weights",
-        ): "One more epoch at 0.1 does not make networks worse than those "
-        "trained at 0.01 (33 [26, 39] points, n = 8).",
-        (
-            "digits",
-            "bn-vgg",
-            "activations",
-        ): "One more epoch at 0.1 does not make networks worse than those "
-        "trained at 0.01 (19 [15, 24] points, n = 8).",
-        (
-            "digits",
-            "bn-vgg",
-            "weights",
-        ): "One more epoch at 0.1 does not make networks worse than those "
-        "trained at 0.01 (36 [32, 40] points, n = 8).",
-        (
-            "digits",
-            "ln-resnet",
-            "activations",
-        ): "One more epoch at 0.1 does not make networks worse than those "
-        "trained at 0.01 (33 [24, 42] points, n = 8).",
-        (
-            "digits",
-            "ln-resnet",
-            "weights",
-        ): "One more epoch at 0.1 does not make networks worse than those "
-        "trained at 0.01 (47 [41, 53] points, n = 8).",
-        (
-            "digits",
-            "ln-vgg",
-            "activations",
-        ): "One more epoch at 0.1 does not make networks worse than those "
-        "trained at 0.01 (55 [50, 60] points, n = 8).",
-        (
-            "digits",
-            "ln-vgg",
-            "weights",
-        ): "One more epoch at 0.1 does not make networks worse than those "
-        "trained at 0.01 (53 [47, 59] points, n = 8).",
-    },
+@rate(
+    source=paper(V1, "appendix A"),
+    quantity="barrier: rise from learning rate 0.1 to 1",
+    rule=trend("rising"),
+    settings="bn-vgg bn-resnet",
+    uses=levels(0.1, *TOO_LARGE_RATES),
 )
+def test_too_large_hurts(trial):
+    """A learning rate that is too large, 1, makes the barrier larger than 0.1 does."""
+    sweep(trial, 0.1, *TOO_LARGE_RATES)
 
 
-@NOT_FROM_BETTER_ENDPOINTS.test
+@rate(
+    quantity="barrier at learning rate 0.01 minus that at 0.1, degraded",
+    rule=superiority(),
+    uses=lambda place: [place.setting.at(lr=0.01), place.setting.degraded],
+    networks=16,
+)
 def test_not_from_better_endpoints(trial):
-    degraded = trial.pairs(f"degraded-{trial.setting}")
-    small = trial.pairs(level(trial.setting, 0.01))
-    found = degraded_against_small(degraded, small, trial.variant)
-    trial.decide(found.gain, unmet=found.unmet, **found.columns)
+    """Networks of rate 0.1, made worse than those of 0.01, have the lower barrier."""
+    difference(trial)
 
 
-LR_SPARSITY = Claim(
-    id="learning-rate/lr-sparsity",
-    sentence="Networks trained at learning rate 0.1 lose less accuracy by global "
-    "magnitude pruning at sparsity 0.8 than networks trained at 0.01.",
-    source="arXiv:2402.05966v1, appendix F.4, Fig. 44",
-    quantity="accuracy lost at 0.01 minus accuracy lost at 0.1, by pruning, on the "
-    "test set",
-    rule=partial(superiority, margin=0.0),
-    settings=("bn-vgg", "bn-resnet"),
-    uses=levels(0.1, 0.01),
-    networks=8,
-    undecided={
-        (
-            "digits",
-            "bn-vgg",
-            "",
-        ): "At sparsity 0.8 both lose 80 points (4.1 [-1.9, 10] points, n = 8).",
-    },
+@rate(
+    quantity="accuracy lost by pruning, mean of 11 sparsities: at 0.01 minus at 0.1",
+    rule=superiority(),
+    settings="bn-vgg bn-resnet",
+    variants="",
+    uses=levels(0.01, 0.1),
 )
-
-
-@LR_SPARSITY.test
 def test_lr_sparsity(trial):
-    lost = {}
-    for lr in (0.1, 0.01):
-        dense = trial.networks(level(trial.setting, lr))
-        pruned = [Pruned(network, "global-magnitude", 0.8) for network in dense]
-        lost[lr] = differences(
-            [network.evaluate().accuracy for network in dense],
-            [network.evaluate().accuracy for network in pruned],
-        )
-    trial.decide(
-        differences(lost[0.01], lost[0.1]), lost_small=lost[0.01], lost_large=lost[0.1]
-    )
+    """Networks of rate 0.1 lose less by global magnitude pruning than those of 0.01."""
+    measured = partial(accuracies, trial, MAGNITUDE, 0.0, *SPARSITIES)
+    found = [measured(setting=name)[0] for name in trial.place.uses]
+    small, large = (rows[:, 0] - rows[:, 1:].mean(axis=1) for rows in found)
+    trial.decide(small - large, lost_at_small=small, lost_at_large=large)
 
 
-def from_both(*rates):
-    """Return what names both initializations' settings with learning rates."""
-    return lambda place: [
-        level(f"{place.setting}{init}", lr) for init in ("", "-uniform") for lr in rates
-    ]
+def starts(*rates):
+    """Return what names settings of normal and uniform initialization, by rate."""
+    inits = (None, "uniform")
+    return lambda p: [p.setting.at(init=i, lr=lr) for lr in rates for i in inits]
 
 
-INIT_MATTERS_AT_SMALL_LR = Claim(
-    id="learning-rate/init-matters-at-small-lr",
-    sentence="At learning rate 0.01 the barrier after matching is larger by more than "
-    "10 points from Kaiming normal than from Kaiming uniform initialization.",
-    source="arXiv:2402.05966v1, section 4.3, Fig. 5B, and appendix F.5, Fig. 60, 61",
-    quantity="barrier from normal minus barrier from uniform initialization at the "
-    "midpoint, learning rate 0.01, test accuracy",
-    rule=partial(superiority, margin=10.0),
-    settings=("ln-vgg", "ln-resnet"),
-    variants=METHODS,
-    uses=from_both(0.01),
-    paper=(
-        PaperValue("VGG16 LN, WM, larger by over (%)", 40.0, None, "ln-vgg", "weights"),
-    ),
-    undecided={
-        (
-            "digits",
-            "ln-resnet",
-            "activations",
-        ): "The margin of 10 is inside the interval (13 [1, 24] points, n = 8).",
-        (
-            "digits",
-            "ln-resnet",
-            "weights",
-        ): "The margin of 10 is inside the interval (15 [8.2, 21] points, n = 8).",
-        (
-            "digits",
-            "ln-vgg",
-            "weights",
-        ): "The margin of 10 is inside the interval (17 [8.5, 25] points, n = 8).",
-    },
+start = partial(rate, settings="ln-vgg ln-resnet", networks=16, uses=starts(0.01))
+
+
+@start(
+    effect="larger",
+    quantity="barrier from normal minus uniform initialization, learning rate 0.01",
+    rule=superiority(),
 )
-
-INIT_DOES_NOT_MATTER_AT_LARGE_LR = Claim(
-    id="learning-rate/init-does-not-matter-at-large-lr",
-    sentence="At learning rate 0.1 the barriers after matching from Kaiming normal and "
-    "Kaiming uniform initialization are equal within 10 points.",
-    source="arXiv:2402.05966v1, section 4.3, Fig. 5B, and appendix F.5, Fig. 60, 61",
-    quantity="barrier from normal minus barrier from uniform initialization at the "
-    "midpoint, learning rate 0.1, test accuracy",
-    rule=partial(equivalence, margin=10.0),
-    settings=("ln-vgg", "ln-resnet"),
-    variants=METHODS,
-    uses=from_both(0.1),
-    refuted={
-        (
-            "digits",
-            "ln-resnet",
-            "weights",
-        ): "20 epochs at 0.1 do not forget the initialization: the barrier is "
-        "29 points from normal and 5 from uniform (24 [21, 27] points, n = "
-        "8).",
-    },
-    undecided={
-        (
-            "digits",
-            "ln-vgg",
-            "activations",
-        ): "30 epochs at 0.1 do not forget the initialization: from uniform "
-        "the barrier is larger (-6.8 [-12, -1.1] points, n = 8).",
-        (
-            "digits",
-            "ln-vgg",
-            "weights",
-        ): "30 epochs at 0.1 do not forget the initialization: from uniform "
-        "the barrier is larger (-7.9 [-23, 7.5] points, n = 8).",
-    },
-)
-
-
-@INIT_MATTERS_AT_SMALL_LR.test
 def test_init_matters_at_small_lr(trial):
-    normal_against_uniform(trial, 0.01)
+    """At rate 0.01 matched networks have a larger barrier from Kaiming normal
+    initialization than from uniform."""
+    difference(trial)
 
 
-@INIT_DOES_NOT_MATTER_AT_LARGE_LR.test
+@start(
+    quantity="barrier from normal minus uniform initialization, learning rate 0.1",
+    rule=equivalence(GONE),
+    uses=starts(0.1),
+)
 def test_init_does_not_matter_at_large_lr(trial):
-    normal_against_uniform(trial, 0.1)
+    """At rate 0.1 barriers from Kaiming normal and uniform are alike, within 5."""
+    difference(trial)
 
 
-def normal_against_uniform(trial, lr):
-    """Decide on how much larger the barrier from normal initialization is."""
-    normal = trial.pairs(level(trial.setting, lr))
-    uniform = trial.pairs(level(f"{trial.setting}-uniform", lr))
-    ours, others = (barriers(pairs, trial.variant) for pairs in (normal, uniform))
-    trial.decide(
-        differences(ours, others),
-        normal_endpoints=endpoints(normal),
-        uniform_endpoints=endpoints(uniform),
-        normal_barrier=ours,
-        uniform_barrier=others,
-    )
-
-
-INIT_DISTANCE_PERSISTS = Claim(
-    id="learning-rate/init-distance-persists",
-    sentence="By how much of it trained networks are farther apart from Kaiming normal "
-    "than from Kaiming uniform initialization is more at learning rate 0.01 than at "
-    "0.1.",
-    source="arXiv:2402.05966v1, section 4.3, Fig. 5C, and appendix F.5, Fig. 62",
-    quantity="L2 distance of independent networks (parameters only, not matched), from "
-    "normal over from uniform initialization: ratio at 0.01 minus ratio at 0.1",
-    rule=partial(superiority, margin=0.0),
-    settings=("ln-vgg", "ln-resnet"),
-    uses=from_both(0.01, 0.1),
-    unit="",
+@start(
+    quantity="endpoints from normal minus uniform, test accuracy, learning rate 0.01",
+    rule=equivalence(COMPARABLE),
+    variants="",
 )
+def test_init_performs_alike(trial):
+    """At rate 0.01 both initializations lead to like test accuracies, within 3."""
+    normal, uniform = map(trial.endpoints, trial.place.uses)
+    trial.decide(normal - uniform, normal=normal, uniform=uniform)
 
 
-@INIT_DISTANCE_PERSISTS.test
+dynamics = partial(start, rule=superiority(FARTHER), variants="", unit="log2")
+
+
+def excess(trial, *names):
+    """Return log2 of two settings' distances, first over second: at start, and end."""
+    found = []
+    for pairs in map(trial.pairs, names):
+        before = [Pair(*(fresh(n.setting, n.seed) for n in (p.a, p.b))) for p in pairs]
+        found.append([[p.distance("none", False) for p in x] for x in (before, pairs)])
+    return np.log2(found[0]) - np.log2(found[1])
+
+
+@dynamics(quantity="log2 of distance, normal over uniform, trained at rate 0.01")
 def test_init_distance_persists(trial):
-    small, large = (
-        {
-            name: distances(trial.pairs(level(setting, lr)))
-            for name, setting in (
-                ("normal", trial.setting),
-                ("uniform", f"{trial.setting}-uniform"),
-            )
-        }
-        for lr in (0.01, 0.1)
-    )
-    ratios = [
-        [n / u for n, u in zip(found["normal"], found["uniform"], strict=True)]
-        for found in (small, large)
-    ]
-    trial.decide(
-        differences(*ratios),
-        **{f"small_{name}": values for name, values in small.items()},
-        **{f"large_{name}": values for name, values in large.items()},
-    )
+    """Trained at 0.01, networks stay farther apart from normal initialization than
+    from uniform, by a fifth or more."""
+    before, after = excess(trial, *trial.place.uses)
+    trial.decide(after, before=before)
 
 
-def distances(pairs):
-    """Return the distance between the parameters of each pair, not matched."""
-    return [
-        lmc.l2_distance(pair.a.state, pair.b.state, names)
-        for pair in pairs
-        for names in [[name for name, _ in pair.setting.model.named_parameters()]]
-    ]
-
-
-MNIST_VGG_LN_NEEDS_LR = Claim(
-    id="learning-rate/mnist-vgg-ln-needs-lr",
-    sentence="VGG LN on MNIST matches at largest learning rate 0.1 and fails at 0.001: "
-    "its barrier is higher by more than 20 points there.",
-    source="arXiv:2402.05966v1, section 4.3, Fig. 5D, and appendix F.5, Fig. 59",
-    quantity="barrier at 0.001 minus barrier at 0.1 at the matched midpoint, test "
-    "accuracy",
-    rule=partial(superiority, margin=BROKEN),
-    settings=("ln-vgg-mnist",),
-    variants=("weights",),
-    uses=levels(0.1, 0.001),
-    networks=2 * PAIRS,
+@dynamics(
+    quantity="log2 of distance, normal over uniform, trained at rate 0.01 minus 0.1",
+    uses=starts(0.01, 0.1),
 )
+def test_init_distance_fades(trial):
+    """The larger distance from normal initialization fades more at 0.1 than 0.01."""
+    before, small = excess(trial, *trial.place.uses[:2])
+    _, large = excess(trial, *trial.place.uses[2:])
+    trial.decide(small - large, before=before, small=small, large=large)
 
 
-@MNIST_VGG_LN_NEEDS_LR.test
+@dynamics(
+    quantity="log2 of the distance to the own initialization, rate 0.1 minus 0.01",
+    settings="bn-vgg ln-vgg bn-resnet ln-resnet",
+    uses=levels(0.01, 0.1),
+)
+def test_stays_near_initialization(trial):
+    """Trained at 0.01 a network ends nearer to its initialization than at 0.1."""
+    found = [[*map(distance_to_start, trial.networks(n))] for n in trial.place.uses]
+    small, large = np.log2(found)
+    trial.decide(large - small, small=small, large=large)
+
+
+mnist = partial(rate, settings="ln-vgg-mnist")
+
+
+@mnist(
+    quantity="barrier: fall from largest learning rate 0.001 to 0.1",
+    rule=trend("falling", BROKEN),
+    uses=levels(0.001, 0.01, 0.1),
+)
 def test_mnist_vgg_ln_needs_lr(trial):
-    large = trial.pairs()
-    small = trial.pairs(level(trial.setting, 0.001))
-    ours, others = (barriers(pairs, trial.variant) for pairs in (small, large))
-    trial.decide(
-        differences(ours, others),
-        small_endpoints=endpoints(small),
-        large_endpoints=endpoints(large),
-        small_barrier=ours,
-        large_barrier=others,
-    )
+    """From rate 0.001 to 0.1 VGG LN's barrier on MNIST falls by more than 20 points."""
+    sweep(trial, 0.001, 0.01, 0.1)
+
+
+@mnist(quantity="matched midpoint minus endpoints", rule=noninferiority(CONNECTED))
+def test_mnist_vgg_ln_matches(trial):
+    """Trained at 0.1, VGG LN on MNIST is connected after matching: within 2 points."""
+    trial.decide(-trial.barriers(), endpoints=trial.endpoints())

@@ -2,210 +2,155 @@
 
 from functools import partial
 
-from claims.bench import Several
-from claims.claim import BROKEN, Claim, PaperValue
-from claims.decisions import noninferiority, superiority, trend
+import numpy as np
 
-REGIMES = ("reference", "sequential", "iterative")
-SOURCE = "arXiv:2402.05966v1, section 3.3, Fig. 3A, 3B, and appendix E.3, Fig. 14, 15"
-SETTINGS = ("bn-vgg", "ln-vgg", "bn-resnet", "ln-resnet")
-COUNTS = (1, 2, 3, 4)
+from claims.claim import BROKEN, claim
+from claims.evidence import frequency, noninferiority, superiority, trend
+from claims.measure import METHODS, Several
+from claims.measure.singular import third_barriers
+from claims.papers import paper
+from claims.test_matching import CONNECTED, V1
 
+SLIGHT = 3.0
+"""Points: a quarter of the 10.9 that the average of three has lost in the paper."""
 
-def renormalization(setting):
-    """RESET where there is BatchNorm, as in the paper."""
-    return "reset" if "bn" in setting.split("-") else ""
+OFTEN = 0.5
+"""Probability: more often than not."""
 
+BETTER = 0.1
+"""Points: a quarter of what averages along SGD gain (arXiv 1803.05407: 0.4 to 0.5)."""
 
-AVERAGE_DEGRADES = Claim(
-    id="many-models/average-degrades",
-    sentence="The accuracy of the average of n matched networks falls as n grows from "
-    "1 to 4, however they are matched.",
-    source=SOURCE,
-    quantity="test accuracy of the average of n = 1, 2, 3, 4 networks",
-    rule=partial(trend, direction="decreasing"),
-    settings=SETTINGS,
-    variants=REGIMES,
-    tuple_size=max(COUNTS),
-    unit="",
-    paper=(
-        PaperValue("VGG16 BN, n = 1 (plot)", 93.4, None, "bn-vgg"),
-        PaperValue("VGG16 BN, n = 2 (plot, 87-89)", 88.0, None, "bn-vgg"),
-        PaperValue("VGG16 BN, n = 3 (plot, 81-84)", 82.5, None, "bn-vgg"),
-    ),
+average = partial(
+    claim,
+    source=paper(V1, "section 3.3, Fig. 3B, E.3", tables=("Fig. 3A",)),
+    settings="bn-vgg ln-vgg bn-resnet ln-resnet",
+    variants="reference sequential iterative",
+    tuple_size=4,
+    networks=20,
 )
 
 
-@AVERAGE_DEGRADES.test
+def accuracies(trial, regime, count):
+    """Return the test accuracy of each tuple's average, after RESET if BatchNorm."""
+    reset = trial.using().reset
+    found = [each.average(regime, count, reset) for each in trial.tuples()]
+    return np.array([average.accuracy for average in found])
+
+
+@average(
+    contrast="one - three",
+    quantity="accuracy of the average of n matched networks: fall from n = 1 to 4",
+    rule=trend("falling"),
+)
 def test_average_degrades(trial):
-    repair = renormalization(trial.setting)
-    tuples = trial.tuples()
-    levels = {
-        f"n = {count}": [
-            several.average(trial.variant, count, repair).accuracy for several in tuples
-        ]
-        for count in COUNTS
-    }
-    trial.decide_trend(
-        levels, x=COUNTS, x_label="networks", y_label="test accuracy of the average"
-    )
+    """The average of matched networks gets worse from one network to four."""
+    counts = {"one": 1, "two": 2, "three": 3, "four": 4}
+    levels = {n: accuracies(trial, trial.variant, k) for n, k in counts.items()}
+    axes = {"x_label": "networks", "y_label": "test accuracy of the average"}
+    trial.decide_trend(levels, x=[*counts.values()], **axes)
 
 
-ITERATIVE_BARELY_HELPS = Claim(
-    id="many-models/iterative-barely-helps",
-    sentence="Iterative matching gains less than 5 points over reference matching for "
-    "four networks.",
-    source=SOURCE,
-    quantity="reference minus iterative matching, test accuracy of the average of four",
-    rule=partial(noninferiority, margin=5.0),
-    settings=SETTINGS,
-    tuple_size=4,
-    undecided={
-        (
-            "digits",
-            "bn-resnet",
-            "",
-        ): "Four tuples scatter by tens of points (-1.6 [-11, 8.3] points, n = 4).",
-        (
-            "digits",
-            "ln-resnet",
-            "",
-        ): "Four tuples scatter by tens of points (-8.9 [-23, 5.6] points, n = 4).",
-        (
-            "digits",
-            "ln-vgg",
-            "",
-        ): "Four tuples scatter by tens of points (-2 [-17, 13] points, n = 4).",
-    },
+@average(
+    contrast="two - three",
+    quantity="accuracy of the average of two matched networks minus that of four",
+    rule=superiority(),
 )
+def test_average_keeps_degrading(trial):
+    """The average of four matched networks is worse than that of two."""
+    two, four = (accuracies(trial, trial.variant, count) for count in (2, 4))
+    trial.decide(two - four, two=two, four=four)
 
 
-@ITERATIVE_BARELY_HELPS.test
-def test_iterative_barely_helps(trial):
-    repair = renormalization(trial.setting)
-    reference, iterative = (
-        [several.average(regime, 4, repair).accuracy for several in trial.tuples()]
-        for regime in ("reference", "iterative")
-    )
-    lost = [r - i for r, i in zip(reference, iterative, strict=True)]
-    trial.decide(lost, reference=reference, iterative=iterative)
-
-
-SAME_BASIN_AVERAGE_WINS = Claim(
-    id="many-models/same-basin-average-wins",
-    sentence="The average of two and of three networks of one basin is better than its "
-    "endpoints' mean.",
-    source=SOURCE,
-    quantity="average minus endpoints' mean, test accuracy, without RESET",
-    rule=partial(superiority, margin=0.0),
-    settings=("retrained-bn-vgg", "retrained-bn-resnet"),
-    variants=("2", "3"),
-    uses=lambda place: (place.setting, place.setting.removeprefix("retrained-")),
-    undecided={
-        (
-            "digits",
-            "retrained-bn-resnet",
-            "2",
-        ): "Endpoints above 98% leave an average little to win (0.047 [-0.042,"
-        " 0.14] points, n = 8).",
-        (
-            "digits",
-            "retrained-bn-resnet",
-            "3",
-        ): "Endpoints above 98% leave an average little to win (0.031 [-0.035,"
-        " 0.098] points, n = 8).",
-        (
-            "digits",
-            "retrained-bn-vgg",
-            "2",
-        ): "Endpoints above 98% leave an average little to win (0.016 [-0.014,"
-        " 0.046] points, n = 8).",
-        (
-            "digits",
-            "retrained-bn-vgg",
-            "3",
-        ): "Endpoints above 98% leave an average little to win (-1.8e-15 "
-        "[-0.03, 0.03] points, n = 8).",
-    },
+@average(
+    quantity="average of four by reference matching minus by this regime, accuracy",
+    rule=noninferiority(SLIGHT),
+    variants="sequential iterative",
 )
+def test_barely_better_than_reference(trial):
+    """No regime gains 3 points over reference matching for four networks."""
+    first, other = (accuracies(trial, how, 4) for how in ("reference", trial.variant))
+    trial.decide(first - other, {"reference": first, trial.variant: other})
 
 
-@SAME_BASIN_AVERAGE_WINS.test
-def test_same_basin_average_wins(trial):
-    copies = trial.networks()
-    origins = trial.networks(trial.setting.removeprefix("retrained-"), len(copies) // 2)
-    tuples = [
-        Several([origin, *copies[2 * i : 2 * i + 2]])
-        for i, origin in enumerate(origins)
-    ]
+triples = partial(average, tuple_size=3, networks=24)
+
+
+@triples(  # eight triples, as of fewer no frequency could differ from a half
+    quantity="whether iterative matching of three has not converged in 30 rounds",
+    rule=frequency(at_least=OFTEN),
+    variants="",
+    unit="",
+)
+def test_iterative_does_not_converge(trial):
+    """Iterative matching often does not converge within 30 rounds."""
+    rounds, converged = np.array([each.convergence(3) for each in trial.tuples()]).T
+    trial.decide(converged == 0, rounds=rounds)
+
+
+@triples(
+    quantity="barrier of B and C, matched to A, minus mean of theirs with A",
+    rule=superiority(),
+    settings="ln-vgg ln-resnet",  # no midpoint has to be RESET
+    variants=METHODS,
+)
+def test_not_transitive(trial):
+    """Two networks matched to a third have a larger barrier between them than to it."""
+    found, how = trial.tuples(), trial.variant
+    apart = np.array([third_barriers(each, how)[1] for each in found])
+    sides = [[each.pair(0, k).barrier(how) for k in (1, 2)] for each in found]
+    third = np.mean(sides, axis=1)
+    trial.decide(apart - third, to_each_other=apart, to_the_third=third)
+
+
+@claim(
+    source=paper(V1, "section 3.3, Fig. 3A and 3B"),
+    quantity="average minus the best of its end models, test accuracy, without RESET",
+    rule=superiority(BETTER),
+    settings="retrained-bn-vgg retrained-bn-resnet",
+    variants="2 3",
+    uses=lambda place: (place.setting, place.setting.parent),
+)
+def test_beats_all_end_models(trial):
+    """In one basin the average is better than all of the models averaged."""
     count = int(trial.variant)
-    merged = [several.average("none", count).accuracy for several in tuples]
-    ends = [mean_accuracy(several, count) for several in tuples]
-    trial.decide(
-        [m - e for m, e in zip(merged, ends, strict=True)],
-        names=[f"origin {several.networks[0].seed}" for several in tuples],
-        endpoints=ends,
-        average=merged,
-    )
+    basins = [Several([*trial.origins([p.a]), p.a, p.b]) for p in trial.pairs()]
+    best = np.array([basin.best(count) for basin in basins])
+    merged = np.array([basin.average("none", count).accuracy for basin in basins])
+    trial.decide(merged - best, best=best, average=merged)
 
 
-MANY = 8
-"""Networks that are merged on MNIST."""
+def of_mlps(trial, regime):
+    """Return the accuracy of each tuple's average, and its networks' mean."""
+    found = [[net.evaluate().accuracy for net in t.networks] for t in trial.tuples()]
+    return accuracies(trial, regime, len(found[0])), np.mean(found, axis=1)
 
-MLPS_MERGE = Claim(
-    id="many-models/mnist-mlp-merges",
-    sentence="Eight MLPs on MNIST merge well by reference or sequential matching "
-    "alone: the average is within 2 points of a single network.",
-    source="arXiv:2402.05966v1, appendix E.3, Fig. 16",
-    quantity="average of eight minus mean of the eight, test accuracy",
-    rule=partial(noninferiority, margin=2.0),
-    settings=("mlp-merging",),
-    variants=("reference", "sequential"),
-    tuple_size=MANY,
-    paper=(PaperValue("MLP, n = 2 to 8, about (plot)", 97.5),),
-    undecided={
-        (
-            "mnist",
-            "mlp-merging",
-            "sequential",
-        ): "95.0% by sequential matching, 97.2% by reference, where single "
-        "networks have 98.2%: two tuples of eight (-3.2 [-7, 0.54] points, "
-        "n = 2).",
-    },
+
+@claim(
+    source=paper(V1, "appendix E.3", tables=("Fig. 16",)),
+    quantity="average of eight minus their mean accuracy by themselves, test accuracy",
+    rule=noninferiority(CONNECTED),
+    settings="mlp-merging",
+    variants="reference sequential",
+    tuple_size=8,
+    networks=40,
+    long=True,
 )
-
-MLPS_NEED_MATCHING = Claim(
-    id="many-models/mnist-mlp-needs-matching",
-    sentence="The average of four MLPs on MNIST that were not matched is broken: more "
-    "than 20 points below a single network.",
-    source="arXiv:2402.05966v1, appendix E.3, Fig. 16",
-    quantity="mean of four minus their average, test accuracy",
-    rule=partial(superiority, margin=BROKEN),
-    settings=("mlp-merging",),
-    tuple_size=4,
-    paper=(PaperValue("MLP, unmatched, n = 4 (plot)", 10.0),),
-)
-
-
-@MLPS_MERGE.test
 def test_mnist_mlp_merges(trial):
-    tuples = trial.tuples()
-    merged = [several.average(trial.variant, MANY).accuracy for several in tuples]
-    single = [mean_accuracy(several, MANY) for several in tuples]
-    short = [m - s for m, s in zip(merged, single, strict=True)]
-    trial.decide(short, single=single, average=merged)
+    """Eight matched MLPs on MNIST merge well: within 2 points of one of them."""
+    merged, single = of_mlps(trial, trial.variant)
+    trial.decide(merged - single, average=merged, single=single)
 
 
-@MLPS_NEED_MATCHING.test
+@claim(
+    source=paper(V1, "appendix E.3", tables=("Fig. 16",)),
+    effect="single - unmatched_four",
+    quantity="mean accuracy of four by themselves minus their average, test accuracy",
+    rule=superiority(BROKEN),
+    settings="mlp-merging",
+    tuple_size=4,
+    networks=20,
+)
 def test_mnist_mlp_needs_matching(trial):
-    tuples = trial.tuples()
-    merged = [several.average("none", 4).accuracy for several in tuples]
-    single = [mean_accuracy(several, 4) for several in tuples]
-    lost = [s - m for m, s in zip(merged, single, strict=True)]
-    trial.decide(lost, single=single, average=merged)
-
-
-def mean_accuracy(several, count):
-    """Return the mean test accuracy of the first networks by themselves."""
-    chosen = several.networks[:count]
-    return sum(network.evaluate().accuracy for network in chosen) / count
+    """The average of four unmatched MLPs on MNIST is more than 20 points worse."""
+    merged, single = of_mlps(trial, "none")
+    trial.decide(single - merged, single=single, unmatched_four=merged)

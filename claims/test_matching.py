@@ -1,431 +1,280 @@
-"""What matching alone achieves (arXiv 2402.05966, sections 2.2 and 3.1)."""
+"""What matching alone achieves (arXiv 2402.05966, sections 2.2, 3.1, D.1, D.2, E.1).
+
+Barriers are of test accuracy at the midpoint, after RESET where there is BatchNorm.
+"""
 
 from functools import partial
 
+import numpy as np
+
 import lmc
-from claims.bench import METHODS, accuracy_curves, loss_curves
-from claims.claim import BROKEN, Claim, PaperValue
-from claims.decisions import equivalence, frequency, noninferiority, superiority, trend
+from claims.claim import BROKEN, claim
+from claims.evidence import equivalence, noninferiority, superiority, trend
+from claims.measure import METHODS, accuracy_curves, loss_curves
+from claims.papers import paper, raised
+from claims.test_renormalization import COMPARABLE
 
-PLAIN_NETS_STAY_BROKEN = Claim(
-    id="matching/plain-nets-stay-broken",
-    sentence="Matching leaves the midpoint of plain VGG and ResNet far below the "
-    "endpoints: more than 20 points of accuracy.",
-    source="arXiv:2402.05966v1, sections 2.2 and 3.1, Fig. 2B, 7, 8, Tables 1, 4, 6",
+V1 = "2402.05966v1"
+
+CONNECTED = 2.0
+"""Points: networks are connected below, as by Frankle et al. (arXiv 1912.05671)."""
+
+ALMOST_SURELY = 0.99
+"""A share that is reached "almost surely", as the paper says: but for a hundredth."""
+
+LEFT = 0.75
+"""Of the distance: "didn't decrease too much" is by 16% at most in Table 3."""
+
+SLOWLY = 10.0
+"""Points: the paper's own bound of what quadrupling the width gains."""
+
+GAIN = 0.01
+"""Of the objective: an optimum that is better by less is the same one."""
+
+
+@claim(
+    source=paper(V1, "section 3.1, E.1", tables=("section 3.4", "1", "4", "6")),
+    effect="barrier",
     quantity="barrier at the midpoint: endpoints' mean minus midpoint, test accuracy",
-    rule=partial(superiority, margin=BROKEN),
-    settings=("plain-vgg", "plain-resnet"),
+    rule=superiority(BROKEN),
+    settings="plain-vgg plain-resnet",
     variants=METHODS,
-    paper=(
-        PaperValue("VGG16, WM barrier", 79.19, None, "plain-vgg", "weights"),
-        PaperValue("VGG16, AM barrier", 46.49, None, "plain-vgg", "activations"),
-        PaperValue(
-            "plain ResNet20, WM midpoint", 62.31, 5.43, "plain-resnet", "weights"
-        ),
-        PaperValue(
-            "plain ResNet20, AM midpoint", 61.42, 2.75, "plain-resnet", "activations"
-        ),
-    ),
-    refuted={
-        (
-            "digits",
-            "plain-resnet",
-            "activations",
-        ): "The barrier is 14 points: three blocks are not deep enough for "
-        "activation matching to fail by 20 (14 [7.9, 19] points, n = 8).",
-    },
 )
-
-
-@PLAIN_NETS_STAY_BROKEN.test
 def test_plain_nets_stay_broken(trial):
-    pairs = trial.pairs()
-    endpoints = [pair.endpoints() for pair in pairs]
-    midpoints = [pair.midpoint(trial.variant).accuracy for pair in pairs]
-    trial.decide(
-        [end - mid for end, mid in zip(endpoints, midpoints, strict=True)],
-        endpoints=endpoints,
-        midpoint=midpoints,
-        curves=accuracy_curves(pairs, "none", trial.variant),
-    )
+    """Matching leaves the midpoint of plain networks more than 20 points below."""
+    ends, middle = trial.endpoints(), trial.midpoints("")
+    curves = accuracy_curves(trial.pairs(), "none", trial.variant)
+    trial.decide(ends - middle.midpoint, middle, endpoints=ends, curves=curves)
 
 
-BARRIER_AT_MIDPOINT = Claim(
-    id="matching/barrier-at-midpoint",
-    sentence="Of 11 equidistant points between two matched networks, the largest loss "
-    "barrier lies at 0.5 or next to it, for most pairs.",
-    source="arXiv:2402.05966v1, appendix D.1",
-    quantity="whether the loss barrier is largest at lambda 0.4, 0.5 or 0.6",
-    rule=partial(frequency, at_least=0.5),
-    settings=(
-        "mlp",
-        "plain-vgg",
-        "nobias-vgg",
-        "bn-vgg",
-        "ln-vgg",
-        "plain-resnet",
-        "bn-resnet",
-    ),
-    variants=("weights",),
+@claim(
+    source=paper(V1, "appendix D.1"),
+    quantity="test loss at 0.5 over the largest of 11 points on the line",
+    rule=superiority(ALMOST_SURELY),
+    settings="mlp plain-vgg nobias-vgg bn-vgg ln-vgg plain-resnet bn-resnet",
+    variants="weights",
     unit="",
-    undecided={
-        (
-            "digits",
-            "bn-vgg",
-            "weights",
-        ): "Without RESET the middle of the curve is a plateau (0.75 [0.4, "
-        "0.95], n = 8).",
-        (
-            "cifar10",
-            "bn-resnet",
-            "weights",
-        ): "Without RESET the middle of the curve is a plateau (0.5 [0.15, "
-        "0.85], n = 6).",
-    },
 )
-
-
-@BARRIER_AT_MIDPOINT.test
 def test_barrier_at_midpoint(trial):
-    pairs = trial.pairs()
-    curves = [pair.curve(trial.variant) for pair in pairs]
-    peaks = []
-    for curve in curves:
-        rise = lmc.deviations(curve.lambdas, curve.loss)
-        peaks.append(curve.lambdas[rise.index(max(rise))])
-    trial.decide(
-        [0.4 <= peak <= 0.6 for peak in peaks],
-        peak=peaks,
-        loss_barrier=[curve.loss_barrier for curve in curves],
-        curves=loss_curves(pairs, trial.variant),
-    )
+    """Between matched networks the loss is largest almost surely at the midpoint."""
+    pairs, how = trial.pairs(), trial.variant
+    peaks = [lmc.LAMBDAS[np.argmax(pair.curve(how).loss)] for pair in pairs]
+    shares = trial.each(lambda pair: pair.peak_share(how))
+    trial.decide(shares, peak=peaks, curves=loss_curves(pairs, how))
 
 
-TABLE_3 = (  # original distance, and that after matching
-    ("VGG16 BN", "bn-vgg", "weights", 100.32, 84.5),
-    ("VGG16 BN", "bn-vgg", "activations", 100.32, 88.26),
-    ("VGG16 LN", "ln-vgg", "weights", 101.13, 89.65),
-    ("VGG16 LN", "ln-vgg", "activations", 101.13, 91.81),
-    ("ResNet20 4x", "bn-resnet", "weights", 99.22, 84.58),
-    ("ResNet20 4x", "bn-resnet", "activations", 99.22, 91.69),
-)
+def distances(trial, statistics=True):
+    """Return all pairs' L2 distances before and after matching."""
+    ways = ("none", trial.variant)
+    return [trial.each(lambda p, how=how: p.distance(how, statistics)) for how in ways]
 
-DISTANCE_FALLS = Claim(
-    id="matching/distance-falls",
-    sentence="Matching brings independent networks nearer to each other.",
-    source="arXiv:2402.05966v1, appendix D.1, Table 3",
-    quantity="share of the L2 distance that matching removes (BatchNorm statistics "
-    "included)",
-    rule=partial(superiority, margin=0.0),
-    settings=("bn-vgg", "ln-vgg", "bn-resnet"),
+
+@claim(
+    source=paper(V1, "appendix E.2", tables=("3",)),
+    effect="matched / original",
+    quantity="share of the L2 distance (with BatchNorm's statistics) that is left",
+    rule=superiority(LEFT),
+    settings="bn-vgg ln-vgg bn-resnet ln-resnet",
     variants=METHODS,
     unit="",
-    paper=[
-        PaperValue(label, round(1 - m / o, 3), setting=setting, variant=variant)
-        for label, setting, variant, o, m in TABLE_3
-    ],
 )
-
-
-@DISTANCE_FALLS.test
-def test_distance_falls(trial):
-    original, matched = distances(trial)
-    removed = [1 - m / o for o, m in zip(original, matched, strict=True)]
-    trial.decide(removed, original=original, matched=matched)
-
-
-DISTANCE_BARELY_FALLS = Claim(
-    id="matching/distance-barely-falls",
-    sentence="Matching lowers the L2 distance between independent networks by less "
-    "than a quarter.",
-    source="arXiv:2402.05966v1, appendix D.1, Table 3",
-    quantity="L2 distance after matching over the distance before (BatchNorm "
-    "statistics included)",
-    rule=partial(superiority, margin=0.75),
-    settings=("bn-vgg", "ln-vgg", "bn-resnet"),
-    variants=METHODS,
-    unit="",
-    paper=[
-        PaperValue(label, round(m / o, 3), setting=setting, variant=variant)
-        for label, setting, variant, o, m in TABLE_3
-    ],
-)
-
-
-@DISTANCE_BARELY_FALLS.test
 def test_distance_barely_falls(trial):
+    """Matching lowers independent networks' distance by less than a quarter."""
     original, matched = distances(trial)
-    ratio = [m / o for o, m in zip(original, matched, strict=True)]
-    trial.decide(ratio, original=original, matched=matched)
+    trial.decide(matched / original, original=original, matched=matched)
 
 
-MLPS_CONNECTED = Claim(
-    id="matching/mlps-are-connected",
-    sentence="MLPs on small images are linearly connected after weight matching: the "
-    "midpoint is within 2 points of the endpoints.",
-    source="arXiv:2402.05966v1, appendix E.3; arXiv:2209.04836, section 4",
-    quantity="midpoint minus endpoints' mean, test accuracy",
-    rule=partial(noninferiority, margin=2.0),
-    settings=("mlp",),
+@claim(
+    source=paper(V1, "appendix E.2", tables=("3",)),
+    effect="bare_matched / bare_original - matched / original",
+    quantity="share of the L2 distance left without BatchNorm's statistics, minus with",
+    rule=superiority(),
+    settings="bn-vgg bn-resnet",
     variants=METHODS,
-    undecided={
-        (
-            "digits",
-            "mlp",
-            "activations",
-        ): "The midpoint is 2 points below, which is the margin (-2.1 [-2.5, "
-        "-1.8] points, n = 8).",
-        (
-            "digits",
-            "mlp",
-            "weights",
-        ): "The midpoint is 2 points below, which is the margin (-2 [-2.6, "
-        "-1.3] points, n = 8).",
-    },
+    unit="",
 )
+def test_distance_without_statistics(trial):
+    """Without BatchNorm's statistics matching lowers the distance even less."""
+    (original, matched), bare = distances(trial), distances(trial, statistics=False)
+    columns = {"original": original, "matched": matched}
+    columns |= {"bare_original": bare[0], "bare_matched": bare[1]}
+    trial.decide(bare[1] / bare[0] - matched / original, columns)
 
 
-@MLPS_CONNECTED.test
+@claim(
+    source=paper(V1, "appendix E.3; arXiv:2209.04836, section 4", tables=("Fig. 16",)),
+    quantity="matched midpoint minus endpoints' mean, test accuracy",
+    rule=noninferiority(CONNECTED),
+    settings="mlp",
+    variants=METHODS,
+)
 def test_mlps_are_connected(trial):
-    pairs = trial.pairs()
-    ends = [pair.endpoints() for pair in pairs]
-    bare = [pair.midpoint("none").accuracy for pair in pairs]
-    matched = [pair.midpoint(trial.variant).accuracy for pair in pairs]
-    short = [m - e for m, e in zip(matched, ends, strict=True)]
-    curves = accuracy_curves(pairs, "none", trial.variant)
-    trial.decide(short, endpoints=ends, naive=bare, matched=matched, curves=curves)
+    """MLPs are connected after matching: the midpoint is within 2 points."""
+    ends, middle = trial.endpoints(), trial.midpoints("").midpoint
+    bare = trial.midpoints("", method="none").midpoint
+    trial.decide(middle - ends, single=ends, average=middle, unmatched_two=bare)
 
 
-WIDTHS = ("half", "", "double")
-"""Suffixes of the settings, from narrow to wide."""
-
-
-def at_widths(*suffixes):
-    """Return what names the settings of a place at some widths, for ``uses=``."""
-    return lambda place: [wide(place.setting, suffix) for suffix in suffixes]
-
-
-def wide(setting, suffix):
-    """Return the name of a setting at a width."""
-    return "-".join(filter(None, (setting, suffix)))
-
-
-WIDTH = {
-    "source": "arXiv:2402.05966v1, section 3.1 and appendix E.1, Fig. 2B, 7, 8",
-    "settings": ("plain-vgg", "plain-resnet"),
-}
-
-WIDTH_LOWERS_BARRIER = Claim(
-    **WIDTH,
-    id="matching/width-lowers-barrier",
-    sentence="After weight matching the barrier of plain networks falls with width.",
-    quantity="barrier at the midpoint at half, whole and double width, test accuracy",
-    rule=partial(trend, direction="decreasing"),
-    variants=("weights",),
-    uses=at_widths(*WIDTHS),
-    unit="",
-    refuted={
-        (
-            "digits",
-            "plain-vgg",
-            "weights",
-        ): "The barrier rises from 83 over 87 to 89 points (0.75 [0.31, 1], n = 8).",
-    },
+@claim(
+    source=paper(V1, "section 4.3; arXiv:2209.04836"),
+    quantity="barrier of MLPs trained at 0.001 minus barrier at their own rate, 0.1",
+    rule=superiority(),
+    settings="mlp",
+    variants=METHODS,
+    uses=lambda place: (place.setting, place.setting.at(lr=0.001)),
 )
+def test_low_rate_fails(trial):
+    """MLPs trained at too low a rate, 0.001, have a larger barrier after matching."""
+    own, low = (trial.barriers(setting=name) for name in trial.place.uses)
+    ends = trial.endpoints(trial.place.uses[1])
+    trial.decide(low - own, barrier=own, low_rate=low, low_rate_endpoints=ends)
 
-# Plain VGG is the paper's exception for activation matching.
-WIDTH_LOWERS_BARRIER_ACTIVATIONS = Claim(
-    id="matching/width-lowers-barrier-activations",
-    source=WIDTH["source"],
-    settings=("plain-resnet",),
-    sentence="After activation matching the barrier of plain ResNets falls as width "
-    "grows.",
-    quantity="barrier at the midpoint at half, whole and double width, test accuracy",
-    rule=partial(trend, direction="decreasing"),
-    variants=("activations",),
-    uses=at_widths(*WIDTHS),
-    unit="",
-)
 
-WIDTH_HELPS_SLOWLY = Claim(
-    **WIDTH,
-    id="matching/width-helps-slowly",
-    sentence="Doubling the width lowers the barrier after weight matching by less than "
-    "10 points.",
-    quantity="barrier at double width minus barrier at whole width, test accuracy",
-    rule=partial(noninferiority, margin=10.0),
-    variants=("weights",),
-    uses=at_widths("", "double"),
-    paper=(PaperValue("VGG16, from 2x to 8x, less than", -10.0, None, "plain-vgg"),),
-    undecided={
-        (
-            "digits",
-            "plain-resnet",
-            "weights",
-        ): "Eight points, and pairs scatter by 20 (-9.9 [-19, -0.92] points, n = 8).",
-    },
+WIDTHS = {0.5: "half", 1: None, 2: "double"}
+WIDER = WIDTHS | {4: "4x"}
+AXES = {"x_label": "width", "x_scale": "log", "y_label": "points"}
+
+
+def at(*widths):
+    """Return what names a place's setting at these widths."""
+    return lambda place: [place.setting.at(width=WIDER[width]) for width in widths]
+
+
+def by_width(trial):
+    """Return the barriers of all pairs at each width, by the setting's name."""
+    return {name: trial.barriers(setting=name) for name in trial.place.uses}
+
+
+width = partial(
+    claim,
+    source=paper(V1, "section 3.1, E.1, Fig. 7 and 8", tables=("section 3.1",)),
+    quantity="barrier: fall from half to double width",
+    rule=trend("falling"),
+    settings="plain-vgg plain-resnet",
+    variants="weights",
+    uses=at(*WIDTHS),
+    networks=10,
 )
 
 
-@WIDTH_LOWERS_BARRIER.test
+@width()
 def test_width_lowers_barrier(trial):
-    trial.decide_trend(
-        barriers_by_width(trial), x_label="width", y_label="barrier, points"
-    )
+    """After weight matching the barrier of plain networks falls with width."""
+    trial.decide_trend(by_width(trial), x=[*WIDTHS], **AXES)
 
 
-@WIDTH_LOWERS_BARRIER_ACTIVATIONS.test
+@width(settings="plain-resnet", variants="activations")
 def test_width_lowers_barrier_activations(trial):
-    trial.decide_trend(
-        barriers_by_width(trial), x_label="width", y_label="barrier, points"
-    )
+    """After activation matching too the barrier of plain ResNets falls with width."""
+    trial.decide_trend(by_width(trial), x=[*WIDTHS], **AXES)
 
 
-@WIDTH_HELPS_SLOWLY.test
+@width(
+    contrast="fall",
+    quantity="barrier at double minus barrier at half width",
+    rule=noninferiority(),
+    settings="plain-vgg",
+    variants="activations",
+)
+def test_width_exception(trial):
+    """After activation matching the barrier of plain VGG does not fall with width."""
+    half, _, double = by_width(trial).values()
+    trial.decide(double - half, half=half, double=double)
+
+
+@width(
+    quantity="distance of a barrier from the pairs' median: fall, half to double width",
+    variants=METHODS,
+    networks=None,
+)
+def test_width_steadies(trial):
+    """The wider plain networks are, the less their barriers scatter over pairs."""
+    found = by_width(trial)
+    levels = {f"{n}: apart": abs(each - np.median(each)) for n, each in found.items()}
+    trial.decide_trend(levels, found, x=[*WIDTHS], **AXES)
+
+
+@width(quantity="barrier: fall from half to 4x width", uses=at(*WIDER), long=True)
+def test_width_lowers_barrier_to_4x(trial):
+    """After weight matching the barrier falls up to four times the width."""
+    trial.decide_trend(by_width(trial), x=[*WIDER], **AXES)
+
+
+@width(
+    effect="0 - fall",
+    quantity="barrier at 4x width minus barrier at the setting's own",
+    rule=noninferiority(SLOWLY),
+    uses=at(1, 4),
+    long=True,
+)
 def test_width_helps_slowly(trial):
-    whole, double = barriers_by_width(trial, ("", "double")).values()
-    change = [d - w for w, d in zip(whole, double, strict=True)]
-    trial.decide(change, whole=whole, double=double)
+    """Four times the width lowers the barrier by less than 10 points."""
+    whole, wider = by_width(trial).values()
+    trial.decide(wider - whole, whole=whole, wider=wider)
 
 
-def barriers_by_width(trial, suffixes=WIDTHS):
-    """Return the barriers of all pairs at each width, by the width's name."""
-    return {
-        suffix or "whole": [
-            pair.barrier(trial.variant)
-            for pair in trial.pairs(wide(trial.setting, suffix))
-        ]
-        for suffix in suffixes
-    }
+def lower(trial, repair=None, **methods):
+    """Decide on how much lower the barrier is by the first matcher than the second."""
+    columns = {name: trial.barriers(how, repair) for name, how in methods.items()}
+    first, second = columns.values()
+    trial.decide(second - first, columns)
 
 
-TABLE_2 = "arXiv:2402.05966v1, appendix D.2, Table 2"
-
-FLOAT64 = Claim(
-    id="matching/float64-moments",
-    sentence="Activation matching by float64 moments is not worse than by float32 "
-    "moments by 1 point or more.",
-    source=TABLE_2,
-    quantity="by float64 minus by float32, test accuracy at the midpoint",
-    rule=partial(noninferiority, margin=1.0),
-    settings=("plain-vgg", "bn-vgg", "ln-vgg", "plain-resnet"),
-)
-
-BATCH_AVERAGES = Claim(
-    id="matching/batch-averages",
-    sentence="Activation matching by averages of batch averages is not worse than by "
-    "averages over all samples by 1 point or more.",
-    source=TABLE_2,
-    quantity="by batches minus by samples, test accuracy at the midpoint",
-    rule=partial(noninferiority, margin=1.0),
-    settings=("plain-vgg", "bn-vgg", "ln-vgg", "plain-resnet"),
-    paper=(
-        PaperValue("VGG16 barrier, batches and float64", 37.52, 5.76, "plain-vgg"),
-        PaperValue("VGG16 barrier, sums and float32", 54.87, 5.12, "plain-vgg"),
-    ),
+implementation = partial(
+    claim,
+    source=paper(V1, "section 2.2, D.2", tables=("2",)),
+    contrast="barrier_a - barrier_ours",
+    rule=superiority(),
+    settings="plain-vgg bn-vgg ln-vgg bn-resnet ln-resnet",
 )
 
 
-@FLOAT64.test
-def test_float64_moments(trial):
-    better_matched(trial, "activations", "activations-float32")
+@implementation(effect="barrier_a - barrier_ours", quantity="barrier, A minus ours")
+def test_better_than_a(trial):
+    """By float64 batch averages the barrier is lower than by the published A."""
+    lower(trial, barrier_ours="activations", barrier_a="activations-a")
 
 
-@BATCH_AVERAGES.test
-def test_batch_averages(trial):
-    better_matched(trial, "activations", "activations-samples")
+@implementation(
+    quantity="barrier by float32, or by averages over samples, minus by ours",
+    variants="float32 samples",
+)
+def test_parts_of_a(trial):
+    """What A is said to lack, float64 or batch averages, raises the barrier alone."""
+    lower(trial, barrier_ours="activations", other=f"activations-{trial.variant}")
 
 
-def better_matched(trial, ours, other, repair=""):
-    """Decide on how much better the midpoint is by one matcher than by another."""
-    reset = "reset" if trial.setting.startswith("bn") else repair
-    pairs = trial.pairs()
-    first, second = (
-        [pair.midpoint(method, reset).accuracy for pair in pairs]
-        for method in (ours, other)
-    )
-    difference = [a - b for a, b in zip(first, second, strict=True)]
-    trial.decide(difference, **{ours: first, other: second})
-
-
-BETTER_OPTIMUM = Claim(
-    id="matching/better-optimum-exists",
-    sentence="The best of ten descents has a larger objective than a single one: what "
-    "weight matching finds is not the optimum.",
-    source="arXiv:2402.05966v1, sections 3 and 4.3 (weight matching is NP-hard)",
+@claim(
+    source=raised(V1, "sections 3 and 4.3 (weight matching is NP-hard)"),
     quantity="relative gain of the objective",
-    rule=partial(superiority, margin=0.0),
-    settings=("plain-vgg",),
+    rule=superiority(GAIN),
+    settings="plain-vgg",
     unit="",
 )
-
-BETTER_OPTIMUM_NEEDLESS = Claim(
-    id="matching/better-optimum-needless",
-    sentence="The best of ten descents changes the midpoint after RESCALE by less than "
-    "3 points.",
-    source="arXiv:2402.05966v1, section 4.2: knowledge retained is enough",
-    quantity="best of ten minus a single descent, test accuracy after RESCALE",
-    rule=partial(equivalence, margin=3.0),
-    settings=("plain-vgg",),
-    undecided={
-        (
-            "digits",
-            "plain-vgg",
-            "",
-        ): "Midpoints after RESCALE scatter by tens of points between "
-        "permutations (-1.1 [-6.3, 4.1] points, n = 8).",
-        (
-            "cifar10",
-            "plain-vgg",
-            "",
-        ): "After RESCALE 55.7% with restarts and 54.7% without; pairs scatter"
-        " by 3 (1 [-1.4, 3.4] points, n = 6).",
-    },
-)
-
-
-@BETTER_OPTIMUM.test
 def test_better_optimum_exists(trial):
-    pairs = trial.pairs()
-    single = [pair.objective("weights") for pair in pairs]
-    best = [pair.objective("weights-restarts") for pair in pairs]
-    gain = [b / s - 1 for b, s in zip(best, single, strict=True)]
-    trial.decide(gain, single=single, best=best)
+    """Weight matching finds no optimum: the best of ten descents is better by 1%."""
+    ways = ("weights", "weights-restarts")
+    single, best = (trial.each(lambda p, how=how: p.objective(how)) for how in ways)
+    trial.decide(best / single - 1, single=single, best=best)
 
 
-@BETTER_OPTIMUM_NEEDLESS.test
-def test_better_optimum_needless(trial):
-    better_matched(trial, "weights-restarts", "weights", "rescale")
-
-
-BN_STATISTICS_IN_COST = Claim(
-    id="matching/bn-statistics-in-cost",
-    sentence="Leaving BatchNorm's running statistics out of weight matching's cost "
-    "does not make the midpoint worse by 3 points or more, after RESET.",
-    source="arXiv:2402.05966, published code: they are in its cost",
-    quantity="without minus with running statistics in the cost, test accuracy",
-    rule=partial(noninferiority, margin=3.0),
-    settings=("bn-vgg", "bn-resnet"),
-    undecided={
-        (
-            "cifar10",
-            "bn-resnet",
-            "",
-        ): "Midpoints after RESET are at 23.4% and 24.5%, and pairs scatter by"
-        " more (-1.1 [-7.4, 5.2] points, n = 6).",
-    },
+@claim(
+    source=raised(V1, "section 4.2: knowledge retained is enough"),
+    quantity="barrier by a single descent minus by the best of ten, after RESCALE",
+    rule=equivalence(COMPARABLE),
+    settings="plain-vgg",
 )
+def test_better_optimum_needless(trial):
+    """The best of ten descents changes the barrier after RESCALE by under 3 points."""
+    lower(trial, "rescale", restarts="weights-restarts", single="weights")
 
 
-@BN_STATISTICS_IN_COST.test
+@claim(
+    source=raised(V1, "its published code: they are in its cost"),
+    quantity="barrier with running statistics in the cost minus without",
+    rule=noninferiority(COMPARABLE),
+    settings="bn-vgg bn-resnet",
+)
 def test_bn_statistics_in_cost(trial):
-    better_matched(trial, "weights", "weights-buffers")
-
-
-def distances(trial):
-    """Return the distances of all pairs before and after matching."""
-    pairs = trial.pairs()
-    return (
-        [pair.distance("none") for pair in pairs],
-        [pair.distance(trial.variant) for pair in pairs],
-    )
+    """Leaving running statistics out of weight matching's cost costs under 3 points."""
+    lower(trial, without="weights", with_statistics="weights-buffers")

@@ -1,21 +1,21 @@
 """Why weight matching connects: singular vectors (arXiv 2402.04051).
 
-Only the paper's abstract, introduction and reviews could be read; its figures that are
-marked (2nd) come from a secondary review.  Its settings are an MLP with three hidden
-layers, VGG11 and ResNet20; here ``deep-mlp``, ``plain-vgg`` and ``plain-resnet``.  The
-last two keep a barrier at this size: of them is claimed what the paper says of singular
-values and vectors, not that they are connected.
+Only the paper's abstract, introduction and reviews could be read.  Its settings are an
+MLP with three hidden layers, VGG11 and ResNet20; here ``deep-mlp``, ``plain-vgg`` and
+``plain-resnet``, the last two with a barrier at this size: of them is claimed what the
+paper says of singular values and vectors, not that they are connected.
 
 R is the alignment of the singular vectors of A and the permuted B; it counts triples
 with values above gamma (0 or 0.3) times their layer's largest.
 """
 
-from functools import partial
+import numpy as np
 
-from claims.bench import accuracy_curves
-from claims.bench.expansion import predicted_loss
-from claims.bench.recipes import differences, endpoints
-from claims.bench.singular import (
+from claims.claim import BROKEN, claim
+from claims.evidence import equivalence, noninferiority, superiority, trend
+from claims.measure import accuracy_curves
+from claims.measure.expansion import predicted_loss
+from claims.measure.singular import (
     aligned,
     alignment_curves,
     correlations,
@@ -24,703 +24,341 @@ from claims.bench.singular import (
     spectral_difference,
     third_barriers,
 )
-from claims.bench.top_tail import top_against_tail
-from claims.claim import Claim, PaperValue
-from claims.decisions import equivalence, noninferiority, superiority, trend
-from fixtures.scales import MLP_DECAYS, MLP_WIDTHS, WEIGHT_DECAYS
+from claims.measure.top_tail import Arm, top_against_tail
+from claims.papers import paper, raised
+from fixtures.scales import MLP_DECAYS, MLP_WIDTHS, WEIGHT_DECAYS, Name
 
-PAPER = "arXiv:2402.04051"
-"""Sections are not known but where they are given."""
+CONNECTED = 2.0
+"""Points of accuracy by which the midpoint of connected networks may fall short.
 
-TRIO = ("deep-mlp", "plain-vgg", "plain-resnet")
+Frankle et al. (arXiv 1912.05671, section 3) call networks stable below 2%."""
+
+REMOVED, MOST, DIFFERENT, MISSED = 20.0, 50.0, 10.0, 0.5
+"""Percent of the L2 distance that matching removes at most (in words of the abstract);
+along which inputs mostly lie; by which spectra, or shares, differ that are not alike.
+Share of the loss by which an expansion that explains nothing is wrong, at least."""
+
+ALIGNED, SLIGHT, HALF = 0.1, 0.05, 0.5
+"""R of networks that are aligned at all, its smallest difference of interest, and R
+midway between networks with nothing in common and equal ones."""
+
+NATS = 0.05
+"""The smallest difference of losses of interest: 5% of the classes' probabilities."""
+
+RHO = 0.3
+"""Rank correlation, or difference of two, from which one counts: Cohen's medium one."""
+
+TRIO = "deep-mlp plain-vgg plain-resnet"
 """The paper's three architectures."""
 
-SEARCHES = ("ste", "ste-from-b")
+WIDE, BOTH = "deep-mlp deep-mlp-512", "deep-mlp mlp"
+
+SEARCHES = {"variants": "ste ste-from-b", "networks": 10}
 """The straight-through search from weight matching's permutation, and from none."""
 
-FEW = 4
-"""Pairs or tuples where a search takes a minute, or a claim sweeps levels."""
+THREE = {"networks": 15, "tuple_size": 3}
+BY_SEARCH = THREE | {"variants": SEARCHES["variants"]}
 
+DEEP, PLAIN = Name("deep-mlp"), Name("plain-vgg")
 
-def level(width=256, decay=0.0):
-    """Return the name of ``deep-mlp`` of a width, with a weight decay."""
-    suffix = f"-{width}" if width != 256 else f"-wd{decay:g}" if decay else ""
-    return f"deep-mlp{suffix}"
-
-
-WIDTHS = {
-    "deep-mlp": {f"width {width}": level(width) for width in MLP_WIDTHS},
-    **{
-        net: {"half": f"{net}-half", "whole": net, "double": f"{net}-double"}
-        for net in ("plain-vgg", "plain-resnet")
-    },
+# Levels from small to large, for each setting; some have no name but the setting's.
+WIDTHS = {DEEP: {w: DEEP.at(width=w) if w != 256 else DEEP for w in MLP_WIDTHS}}
+WIDTHS |= {
+    net: {0.5: net.at(width="half"), 1: net, 2: net.at(width="double")}
+    for net in (PLAIN, Name("plain-resnet"))
 }
-"""From narrow to wide, for each setting."""
+DECAYS = {DEEP: {wd: DEEP.at(decay=wd) if wd else DEEP for wd in MLP_DECAYS}}
+DECAYS |= {PLAIN: {number: PLAIN.at(decay=number) for number in WEIGHT_DECAYS}}
 
-DECAYS = {
-    "deep-mlp": {f"decay {decay:g}": level(decay=decay) for decay in MLP_DECAYS},
-    "plain-vgg": {f"wd {number}": f"plain-vgg-wd{number}" for number in WEIGHT_DECAYS},
-}
-"""From small to large weight decay, for each setting."""
-
-MLP_LEVELS = tuple(
-    dict.fromkeys([*WIDTHS["deep-mlp"].values(), *DECAYS["deep-mlp"].values()])
-)
+MLPS = tuple(dict.fromkeys([*WIDTHS[DEEP].values(), *DECAYS[DEEP].values()]))
 """The six MLPs over which alignment and barrier are compared."""
+
+SWEEP = {"uses": lambda _: MLPS, "networks": 10}
+NARROW = {"uses": lambda _: WIDTHS[DEEP].values(), "networks": 10}
+
+SHORT = "midpoint minus endpoints' mean, test accuracy"
+MATCHED = "R(0.3) after weight matching"
+GAIN = "loss barrier by weight matching minus by search"
+ENERGY = "share of the mean square of hidden layers' inputs along large right vectors"
+KEPT = "minus the share of the L2 distance that weight matching removes"
+OFF = "|predicted - true| / true, training loss; mean of expansions at A and matched B"
+SPECTRA = "minus the L2 difference of singular values over their root mean square norm"
+BETWEEN = "loss barrier of B and C, both matched to A: by search minus by weights"
+RANKS = "minus the rank correlation of R(0.3) and loss barrier, over six settings"
+
+
+def said(where, quantity, rule, settings, unit="points", **more):
+    """Return a decorator: a claim of the paper, or about a question that it raises."""
+    source = raised if where.startswith("question") else paper
+    return claim(
+        source=source("2402.04051", where, tables=("abstract", "reviews")),
+        **{"quantity": quantity, "rule": rule, "settings": settings, "unit": unit},
+        **more,
+    )
 
 
 # That there is something to explain, and what does not explain it
 
-BARRIER_VANISHES = Claim(
-    id="svd/barrier-vanishes",
-    sentence="After weight matching the midpoint of MLPs with three hidden layers is "
-    "at most 5 points of accuracy below the endpoints.",
-    source=f"{PAPER}, the premise",
-    quantity="midpoint minus endpoints' mean, test accuracy",
-    rule=partial(noninferiority, margin=5.0),
-    settings=("deep-mlp", "deep-mlp-512"),
-)
 
-
-@BARRIER_VANISHES.test
+@said("the premise", SHORT, noninferiority(CONNECTED), WIDE)
 def test_barrier_vanishes(trial):
-    short_of_endpoints(trial, trial.pairs(), "weights")
+    """After weight matching the midpoint of MLPs with three hidden layers is at most 2
+    points of accuracy below the endpoints."""
+    short_of_endpoints(trial, "weights")
 
 
-DISTANCE_IS_NOT_THE_REASON = Claim(
-    id="svd/distance-is-not-the-reason",
-    sentence="Weight matching lowers the L2 distance between MLPs by less than 20%, "
-    "though their barrier vanishes.",
-    source=f"{PAPER}, abstract and introduction",
-    quantity="20 minus the share of the distance that matching removes, in percent",
-    rule=partial(superiority, margin=0.0),
-    settings=("deep-mlp", "deep-mlp-512", "mlp"),
-    unit="%",
-    paper=(
-        PaperValue("at most 20% removed: 20 - 20", 0.0),
-        PaperValue("at least 6% removed (2nd): 20 - 6", 14.0),
-    ),
-)
-
-
-@DISTANCE_IS_NOT_THE_REASON.test
+@said("abstract", KEPT, noninferiority(REMOVED), f"{WIDE} mlp", "%")
 def test_distance_is_not_the_reason(trial):
-    pairs = trial.pairs()
-    original = [pair.distance("none") for pair in pairs]
-    matched = [pair.distance("weights") for pair in pairs]
-    removed = [100 * (1 - m / o) for o, m in zip(original, matched, strict=True)]
-    trial.decide(
-        [20 - share for share in removed],
-        original=original,
-        matched=matched,
-        barrier=[pair.barrier("weights") for pair in pairs],
-    )
+    """Weight matching lowers the L2 distance between MLPs by less than 20%, though
+    their barrier vanishes."""
+    before, after = (distances(trial, m) for m in ("none", "weights"))
+    removed, barrier = 100 * (1 - after / before), trial.barriers("weights")
+    columns = {"before": before, "after": after, "removed": removed, "barrier": barrier}
+    trial.decide(-removed, columns, unmet=unmet(barrier))
 
 
-TAYLOR_FAILS = Claim(
-    id="svd/taylor-fails",
-    sentence="A second-order expansion of the training loss around the endpoints "
-    "misses the loss of the matched midpoint by more than half of it.",
-    source=f"{PAPER}, introduction",
-    quantity="|predicted - true| / true, of the midpoint's training loss, by the mean "
-    "of the expansions at A and at the matched B",
-    rule=partial(superiority, margin=0.5),
-    settings=("deep-mlp", "mlp", "plain-vgg"),
-    unit="",
-    refuted={
-        (
-            "digits",
-            "deep-mlp",
-            "",
-        ): "The expansion gives 0.013 nats where the midpoint has 0.019: it "
-        "misses by less than a third (0.31 [0.24, 0.38], n = 8).",
-        (
-            "mnist",
-            "deep-mlp",
-            "",
-        ): "The expansion gives 0.108 nats where the midpoint has 0.081: it "
-        "misses by a third (0.33 [0.28, 0.37], n = 4).",
-        (
-            "mnist",
-            "mlp",
-            "",
-        ): "The expansion gives 0.036 nats where the midpoint has 0.039 (0.081"
-        " [-0.00079, 0.16], n = 4).",
-    },
-)
-
-
-@TAYLOR_FAILS.test
+@said("introduction", OFF, superiority(MISSED), "deep-mlp mlp plain-vgg", "")
 def test_taylor_fails(trial):
-    pairs = trial.pairs()
-    predicted = [predicted_loss(pair, "weights") for pair in pairs]
-    true = [pair.midpoint("weights", split="train").loss for pair in pairs]
-    missed = [abs(p - t) / t for p, t in zip(predicted, true, strict=True)]
-    trial.decide(missed, predicted=predicted, true=true)
+    """A second-order expansion of the training loss around the endpoints misses the
+    loss of the matched midpoint by more than half of it."""
+    predicted = trial.each(lambda pair: predicted_loss(pair, "weights"))
+    true = trial.each(lambda pair: pair.midpoint("weights", split="train").loss)
+    trial.decide(abs(predicted - true) / true, predicted=predicted, true=true)
 
 
 # What matching aligns
 
-SPECTRA_EQUAL = Claim(
-    id="svd/spectra-equal",
-    sentence="The singular values of independent networks differ by less than 10%, "
-    "over all layers but the last.",
-    source=f"{PAPER}, Fig. 1",
-    quantity="10 minus the L2 difference of the singular values relative to their root "
-    "mean square norm, in percent",
-    rule=partial(superiority, margin=0.0),
-    settings=TRIO,
-    unit="%",
-)
 
-
-@SPECTRA_EQUAL.test
+@said("Fig. 1", SPECTRA, noninferiority(DIFFERENT), TRIO, "%")
 def test_spectra_equal(trial):
-    found = [spectral_difference(pair) for pair in trial.pairs()]
-    hidden, output = zip(*found, strict=True)
-    trial.decide([10 - h for h in hidden], difference=hidden, output_layer=output)
+    """The singular values of independent networks differ by less than 10%, over all
+    layers but the last."""
+    hidden, output = np.array([spectral_difference(pair) for pair in trial.pairs()]).T
+    trial.decide(-hidden, difference=hidden, output_layer=output)
 
 
-WM_ALIGNS_LARGE = Claim(
-    id="svd/wm-aligns-large",
-    sentence="After weight matching R of the large singular triples (gamma 0.3) is "
-    "above R of all (gamma 0).",
-    source=PAPER,
-    quantity="R(0.3) minus R(0) after weight matching",
-    rule=partial(superiority, margin=0.0),
-    settings=TRIO,
-    unit="",
-    paper=(
-        PaperValue("R(0.3), MLP (2nd)", 0.8, None, "deep-mlp"),
-        PaperValue("R(0.3), VGG11 (2nd)", 0.2, None, "plain-vgg"),
-        PaperValue("R(0.3), ResNet20 (2nd)", 0.2, None, "plain-resnet"),
-    ),
-    refuted={
-        (
-            "digits",
-            "plain-resnet",
-            "",
-        ): "Larger triples are aligned more, as the curve over their rank "
-        "shows, but with many triples of B: R at 0.3 counts B's large ones "
-        "only, and R is 0.12 to 0.13 at both gammas (-0.0023 [-0.0032, "
-        "-0.0015], n = 8).",
-        (
-            "digits",
-            "plain-vgg",
-            "",
-        ): "Larger triples are aligned more, as the curve over their rank "
-        "shows, but with many triples of B: R at 0.3 counts B's large ones "
-        "only, and R is 0.12 to 0.13 at both gammas (-0.0015 [-0.0021, "
-        "-0.00084], n = 8).",
-    },
-)
-
-WM_ALIGNS = Claim(
-    id="svd/wm-aligns",
-    sentence="Weight matching raises R of all singular triples (gamma 0) by more than "
-    "0.1.",
-    source=PAPER,
-    quantity="R(0) after weight matching minus R(0) without permutation",
-    rule=partial(superiority, margin=0.1),
-    settings=TRIO,
-    unit="",
-    refuted={
-        (
-            "mnist",
-            "deep-mlp",
-            "",
-        ): "By 0.095, from zero: just below the margin (0.095 [0.094, 0.096], n = 4).",
-    },
-)
-
-UNMATCHED_NOT_ALIGNED = Claim(
-    id="svd/unmatched-not-aligned",
-    sentence="Without permutation R is zero within 0.05.",
-    source=PAPER,
-    quantity="R without permutation, at gamma 0 and 0.3",
-    rule=partial(equivalence, margin=0.05),
-    settings=TRIO,
-    variants=("0", "0.3"),
-    unit="",
-)
-
-
-@WM_ALIGNS_LARGE.test
+@said("abstract", "R(0.3) minus R(0), matched", superiority(SLIGHT), TRIO, "")
 def test_wm_aligns_large(trial):
-    pairs = trial.pairs()
-    all_of_them, large = (alignments(pairs, "weights", gamma) for gamma in (0.0, 0.3))
-    trial.decide(
-        differences(large, all_of_them),
-        R_all=all_of_them,
-        R_large=large,
-        curves=alignment_curves(pairs, "none", "weights"),
-    )
+    """After weight matching R of the large singular triples (gamma 0.3) is above R of
+    all (gamma 0)."""
+    every, large = (alignments(trial, "weights", gamma) for gamma in (0.0, 0.3))
+    curves = alignment_curves(trial.pairs(), "none", "weights")
+    trial.decide(large - every, all=every, matched=large, curves=curves)
 
 
-@WM_ALIGNS.test
+@said("abstract", "R(0), matched minus bare", superiority(ALIGNED), TRIO, "")
 def test_wm_aligns(trial):
-    pairs = trial.pairs()
-    bare, matched = (alignments(pairs, m, 0.0) for m in ("none", "weights"))
-    trial.decide(differences(matched, bare), R_bare=bare, R_matched=matched)
+    """Weight matching raises R of all singular triples (gamma 0) by more than 0.1."""
+    bare, matched = (alignments(trial, method, 0.0) for method in ("none", "weights"))
+    trial.decide(matched - bare, bare=bare, all=matched)
 
 
-@UNMATCHED_NOT_ALIGNED.test
+@said("abstract", "R of gamma", equivalence(SLIGHT), TRIO, "", variants="0 0.3")
 def test_unmatched_not_aligned(trial):
-    trial.decide(alignments(trial.pairs(), "none", float(trial.variant)))
+    """Without permutation R is zero within 0.05."""
+    trial.decide(alignments(trial, "none", float(trial.variant)))
 
 
-INPUTS_USE_LARGE = Claim(
-    id="svd/inputs-use-large",
-    sentence="More than half of the energy of hidden layers' inputs lies along right "
-    "singular vectors with values above 0.3 of the largest.",
-    source=f"{PAPER}, Fig. 4",
-    quantity="share of the inputs' mean square along these vectors, mean over the "
-    "hidden layers behind the first, training set",
-    rule=partial(superiority, margin=50.0),
-    settings=TRIO,
-    unit="%",
-    refuted={
-        (
-            "digits",
-            "plain-resnet",
-            "",
-        ): "Large directions, a seventh (VGG) or a third (ResNet) of the "
-        "dimensions, hold more than their part of the energy, and less than"
-        " half (45 [45, 46] %, n = 16).",
-        (
-            "digits",
-            "plain-vgg",
-            "",
-        ): "Large directions, a seventh (VGG) or a third (ResNet) of the "
-        "dimensions, hold more than their part of the energy, and less than"
-        " half (33 [32, 33] %, n = 16).",
-    },
-)
-
-INPUTS_USE_LARGE_BEYOND_COUNT = Claim(
-    id="svd/inputs-use-large-beyond-count",
-    sentence="That share of the energy is larger, by more than 10 points, than the "
-    "share of these vectors among the dimensions of the inputs.",
-    source=f"{PAPER}, Fig. 4",
-    quantity="share of the inputs' mean square minus share of the dimensions, mean "
-    "over the hidden layers behind the first",
-    rule=partial(superiority, margin=10.0),
-    settings=TRIO,
-)
-
-
-@INPUTS_USE_LARGE.test
+@said("Fig. 4", ENERGY, superiority(MOST), TRIO, "%")
 def test_inputs_use_large(trial):
-    energy, count = energies(trial)
+    """More than half of the energy of hidden layers' inputs lies along right singular
+    vectors with values above 0.3 of the largest."""
+    energy, count = np.array([large_directions(net) for net in trial.networks()]).T
     trial.decide(energy, dimensions=count)
 
 
-@INPUTS_USE_LARGE_BEYOND_COUNT.test
+@said("Fig. 4", f"{ENERGY}, minus of dimensions", superiority(DIFFERENT), TRIO, "%")
 def test_inputs_use_large_beyond_count(trial):
-    energy, count = energies(trial)
-    trial.decide(differences(energy, count), energy=energy, dimensions=count)
+    """The energy's share along large right singular vectors exceeds, by more
+    than 10%, their share of the inputs' dimensions."""
+    energy, count = np.array([large_directions(net) for net in trial.networks()]).T
+    trial.decide(energy - count, energy=energy, dimensions=count)
 
 
-def energies(trial):
-    """Return the shares of energy and of dimensions of all networks."""
-    found = [large_directions(network) for network in trial.networks()]
-    return tuple(zip(*found, strict=True))
+@said("question 9", f"minus {MATCHED}", noninferiority(HALF), WIDE, "")
+def test_half_is_enough(trial):
+    """MLPs that weight matching connects are less than half aligned: R(0.3) < 0.5."""
+    matched, barrier = alignments(trial, "weights"), trial.barriers("weights")
+    trial.decide(-matched, matched=matched, barrier=barrier, unmet=unmet(barrier))
 
 
-# Other searches
-
-AM_SAME_PRINCIPLE = Claim(
-    id="svd/am-same-principle",
-    sentence="Activation matching aligns the large singular vectors as weight matching "
-    "does: R(0.3) is the same within 0.1.",
-    source=f"{PAPER}, section 5",
-    quantity="R(0.3) after activation matching minus after weight matching",
-    rule=partial(equivalence, margin=0.1),
-    settings=TRIO,
-    unit="",
-)
-
-AM_SAME_BARRIER = Claim(
-    id="svd/am-same-barrier",
-    sentence="Activation matching leaves the same barrier as weight matching, within 5 "
-    "points of accuracy.",
-    source=f"{PAPER}, section 5",
-    quantity="barrier at the midpoint after activation matching minus after weight "
-    "matching, test accuracy",
-    rule=partial(equivalence, margin=5.0),
-    settings=("deep-mlp",),
-)
+@said("question 3", "barrier, accuracy", superiority(BROKEN), "plain-vgg plain-resnet")
+def test_aligned_yet_broken(trial):
+    """Plain convolutional networks have a barrier of more than 20 points although
+    weight matching aligns them (R(0.3) above 0.1)."""
+    barrier, matched = trial.barriers("weights"), alignments(trial, "weights")
+    rescaled = trial.barriers("weights", "rescale")
+    no = "" if matched.mean() > ALIGNED else "the networks are not aligned"
+    trial.decide(barrier, matched=matched, rescaled=rescaled, unmet=no)
 
 
-@AM_SAME_PRINCIPLE.test
+# Other searches, and three networks
+
+
+@said("section 5", "R(0.3) by AM minus by WM", equivalence(ALIGNED), TRIO, "")
 def test_am_same_principle(trial):
-    pairs = trial.pairs()
-    found = {m: alignments(pairs, m) for m in ("activations", "weights")}
-    trial.decide(differences(*found.values()), **found)
+    """Activation matching aligns the large singular vectors as weight matching does:
+    R(0.3) is the same within 0.1."""
+    ours, theirs = (alignments(trial, method) for method in ("activations", "weights"))
+    trial.decide(ours - theirs, activations=ours, matched=theirs)
 
 
-@AM_SAME_BARRIER.test
+@said("section 5", "barrier by AM minus by WM", equivalence(CONNECTED), DEEP)
 def test_am_same_barrier(trial):
-    pairs = trial.pairs()
-    found = {m: [pair.barrier(m) for pair in pairs] for m in ("activations", "weights")}
-    trial.decide(differences(*found.values()), **found)
+    """Activation matching leaves the same barrier as weight matching, within 2 points
+    of accuracy."""
+    ours, theirs = (trial.barriers(method) for method in ("activations", "weights"))
+    trial.decide(ours - theirs, by_activations=ours, by_weights=theirs)
 
 
-STE_LOW_BARRIER = Claim(
-    id="svd/ste-low-barrier",
-    sentence="After a straight-through search the midpoint is at most 5 points of "
-    "accuracy below the endpoints.",
-    source=PAPER,
-    quantity="midpoint minus endpoints' mean, test accuracy",
-    rule=partial(noninferiority, margin=5.0),
-    settings=("deep-mlp",),
-    variants=SEARCHES,
-    networks=2 * FEW,
-)
-
-STE_WITHOUT_ALIGNMENT = Claim(
-    id="svd/ste-without-alignment",
-    sentence="A straight-through search does not align the large singular vectors: "
-    "R(0.3) is zero within 0.1.",
-    source=PAPER,
-    quantity="R(0.3) after the search",
-    rule=partial(equivalence, margin=0.1),
-    settings=("deep-mlp",),
-    variants=SEARCHES,
-    networks=2 * FEW,
-    unit="",
-    refuted={
-        (
-            "digits",
-            "deep-mlp",
-            "ste",
-        ): "The search starts at weight matching's permutation, whose R is "
-        "0.23, and stays near it (0.22 [0.22, 0.22], n = 4).",
-        (
-            "mnist",
-            "deep-mlp",
-            "ste",
-        ): "The search starts at weight matching's permutation, whose R is "
-        "0.21, and stays near it (0.19 [0.18, 0.2], n = 4).",
-    },
-)
-
-
-@STE_LOW_BARRIER.test
+@said("abstract", SHORT, noninferiority(CONNECTED), BOTH, **SEARCHES)
 def test_ste_low_barrier(trial):
-    short_of_endpoints(trial, trial.pairs(), trial.variant)
+    """After a straight-through search the midpoint is at most 2 points of accuracy
+    below the endpoints."""
+    short_of_endpoints(trial, trial.variant)
 
 
-@STE_WITHOUT_ALIGNMENT.test
+@said("abstract", "R(0.3)", equivalence(ALIGNED), BOTH, "", **SEARCHES)
 def test_ste_without_alignment(trial):
-    pairs = trial.pairs()
-    trial.decide(
-        alignments(pairs, trial.variant),
-        R_bare=alignments(pairs, "none"),
-        R_weights=alignments(pairs, "weights"),
-        barrier=[pair.barrier(trial.variant) for pair in pairs],
-    )
+    """A straight-through search does not align the large singular vectors: R(0.3) is
+    zero within 0.1."""
+    methods = "none", "weights", trial.variant
+    bare, matched, found = (alignments(trial, method) for method in methods)
+    trial.decide(found, bare=bare, matched=matched, barrier=trial.barriers())
 
 
-THREE_NETWORKS = Claim(
-    id="svd/three-networks",
-    sentence="Of two networks that are both matched to a third, the loss barrier "
-    "between them is larger by straight-through search than by weight matching.",
-    source=PAPER,
-    quantity="loss barrier at the midpoint of B and C after the search minus after "
-    "weight matching, test set",
-    rule=partial(superiority, margin=0.0),
-    settings=("deep-mlp",),
-    variants=SEARCHES,
-    networks=3 * FEW,
-    tuple_size=3,
-    unit="nats",
-    paper=(
-        PaperValue("barrier by WM, MLP on CIFAR-10 (2nd)", -0.098, 0.040),
-        PaperValue("barrier by STE, MLP on CIFAR-10 (2nd)", 0.296, 0.003),
-    ),
-    undecided={
-        (
-            "digits",
-            "deep-mlp",
-            "ste",
-        ): "The search starts at weight matching's permutation and lowers the "
-        "barrier a little further (-0.02 [-0.049, 0.0086] nats, n = 4).",
-    },
-    refuted={
-        (
-            "mnist",
-            "deep-mlp",
-            "ste",
-        ): "The search starts at weight matching's permutation and lowers this"
-        " barrier too, from 0.13 to 0.09 nats (-0.037 [-0.055, -0.018] "
-        "nats, n = 2).",
-    },
-)
-
-THREE_NETWORKS_CONNECTED = Claim(
-    id="svd/three-networks-connected",
-    sentence="Two networks that are both matched to a third by weights are connected: "
-    "their midpoint is at most 5 points of accuracy below them.",
-    source=PAPER,
-    quantity="midpoint of B and C minus their mean, test accuracy",
-    rule=partial(noninferiority, margin=5.0),
-    settings=("deep-mlp",),
-    tuple_size=3,
-)
+@said("question 6", GAIN, superiority(NATS), f"{BOTH} deep-mlp-64", "nats", **SEARCHES)
+def test_ste_wins_for_two(trial):
+    """Of two networks a straight-through search leaves a lower loss barrier than weight
+    matching does."""
+    theirs, ours = (loss_barriers(trial, m) for m in ("weights", trial.variant))
+    trial.decide(theirs - ours, by_weights=theirs, by_search=ours)
 
 
-@THREE_NETWORKS.test
+@said("question 6", GAIN, trend("falling", NATS), DEEP, "nats", **NARROW)
+def test_ste_wins_when_narrow(trial):
+    """What a straight-through search gains over weight matching in loss barrier falls
+    from width 64 to 512."""
+    by = {m: over(trial, loss_barriers, WIDTHS[DEEP], m) for m in ("weights", "ste")}
+    gains = {level: by["weights"][level] - by["ste"][level] for level in by["ste"]}
+    trial.decide_trend(gains, x=MLP_WIDTHS, x_label="width", y_label="nats")
+
+
+@said("abstract", BETWEEN, superiority(NATS), BOTH, "nats", **BY_SEARCH)
 def test_three_networks(trial):
-    tuples = trial.tuples()
-    found = {
-        m: [third_barriers(several, m)[0] for several in tuples]
-        for m in (trial.variant, "weights")
-    }
-    trial.decide(differences(*found.values()), **found)
+    """Of two networks that are both matched to a third, the loss barrier between them
+    is larger by straight-through search than by weight matching."""
+    (search, _), (weights, _) = (between(trial, m) for m in (trial.variant, "weights"))
+    trial.decide(search - weights, straight_through=search, weights=weights)
 
 
-@THREE_NETWORKS_CONNECTED.test
+@said("abstract", SHORT, noninferiority(CONNECTED), f"{WIDE} mlp", **THREE)
 def test_three_networks_connected(trial):
-    found = [third_barriers(several, "weights") for several in trial.tuples()]
-    loss, accuracy = zip(*found, strict=True)
-    trial.decide([-barrier for barrier in accuracy], loss_barrier=loss)
+    """Two networks that are both matched to a third by weights are connected: their
+    midpoint is at most 2 points of accuracy below them."""
+    loss, accuracy = between(trial, "weights")
+    trial.decide(-accuracy, loss_barrier=loss)
 
 
 # What the alignment says of the barrier
 
-ALIGNMENT_PREDICTS_BARRIER = Claim(
-    id="svd/alignment-predicts-barrier",
-    sentence="Over MLPs of four widths and three weight decays the loss barrier after "
-    "weight matching falls as R(0.3) rises.",
-    source=f"raised by {PAPER}",
-    quantity="minus the rank correlation of R(0.3) and loss barrier at the midpoint, "
-    "over one pair of each of six settings",
-    rule=partial(superiority, margin=0.0),
-    settings=("deep-mlp",),
-    uses=lambda _: MLP_LEVELS,
-    unit="",
-    refuted={
-        (
-            "digits",
-            "deep-mlp",
-            "",
-        ): "Weight decay raises R(0.3) and leaves the barrier; from width 64 "
-        "to 512 both fall, R from 0.30 to 0.23 (-0.34 [-0.51, -0.16], n = "
-        "8).",
-        (
-            "mnist",
-            "deep-mlp",
-            "",
-        ): "Weight decay doubles R(0.3) and leaves the barrier; from width 64 "
-        "to 512 both fall (-0.26 [-0.42, -0.092], n = 4).",
-    },
-)
 
-ALIGNMENT_PREDICTS_BETTER = Claim(
-    id="svd/alignment-predicts-better",
-    sentence="The loss barrier follows R(0.3) more closely than the relative distance "
-    "after weight matching.",
-    source=f"raised by {PAPER}",
-    quantity="minus the rank correlation of R(0.3) and loss barrier, minus that of "
-    "distance (over the networks' root mean square norm) and loss barrier",
-    rule=partial(superiority, margin=0.0),
-    settings=("deep-mlp",),
-    uses=lambda _: MLP_LEVELS,
-    unit="",
-)
-
-
-@ALIGNMENT_PREDICTS_BARRIER.test
+@said("question 9", RANKS, superiority(RHO), DEEP, "", **SWEEP)
 def test_alignment_predicts_barrier(trial):
-    r, barriers = over_levels(trial, aligned), over_levels(trial, loss_barrier)
-    trial.decide(
-        [-rho for rho in correlations(r, barriers)],
-        **{f"R {name}": values for name, values in r.items()},
-        **{f"barrier {name}": values for name, values in barriers.items()},
-    )
+    """Over MLPs of four widths and three weight decays the loss barrier after weight
+    matching falls as R(0.3) rises."""
+    r, barriers = (over(trial, each) for each in (alignments, loss_barriers))
+    columns = {f"R {net}": values for net, values in r.items()}
+    columns |= {f"barrier {net}": values for net, values in barriers.items()}
+    trial.decide(-np.array(correlations(r, barriers)), columns)
 
 
-@ALIGNMENT_PREDICTS_BETTER.test
+@said("question 9", f"{RANKS}, minus distance's", superiority(RHO), DEEP, "", **SWEEP)
 def test_alignment_predicts_better(trial):
-    barriers = over_levels(trial, loss_barrier)
-    distances = over_levels(trial, relative_distance)
-    by_alignment = [-rho for rho in correlations(over_levels(trial, aligned), barriers)]
-    by_distance = correlations(distances, barriers)
-    trial.decide(
-        differences(by_alignment, by_distance),
-        by_alignment=by_alignment,
-        by_distance=by_distance,
-        **{f"distance {name}": values for name, values in distances.items()},
-    )
+    """The loss barrier follows R(0.3) more closely than the relative distance after
+    weight matching."""
+    r, barriers, far = (over(trial, f) for f in (alignments, loss_barriers, distances))
+    alignment = -np.array(correlations(r, barriers))
+    distance = np.array(correlations(far, barriers))
+    trial.decide(alignment - distance, by_alignment=alignment, by_distance=distance)
 
 
-def over_levels(trial, measure):
-    """Return a measure of every pair of each of the six MLPs, after matching."""
-    return {
-        name: [measure(pair, "weights") for pair in trial.pairs(name)]
-        for name in MLP_LEVELS
-    }
-
-
-def loss_barrier(pair, method):
-    """Return a pair's loss barrier at the midpoint."""
-    return pair.loss_barrier(method)
-
-
-TOP_AGAINST_TAIL = Claim(
-    id="svd/top-against-tail",
-    sentence="At equal L2 distance, matching by the large singular triples alone gives "
-    "a midpoint that is better by more than 5 points of accuracy than matching by the "
-    "others alone.",
-    source=f"raised by {PAPER}; never run by its authors",
-    quantity="midpoint by triples with values above 0.3 of the largest minus midpoint "
-    "by the others, test accuracy",
-    rule=partial(superiority, margin=5.0),
-    settings=("deep-mlp", "mlp"),
-    undecided={
-        (
-            "digits",
-            "mlp",
-            "",
-        ): "The pairs of the narrow MLP scatter by 20 points (6 [-1.5, 13] "
-        "points, n = 8).",
-        (
-            "mnist",
-            "deep-mlp",
-            "",
-        ): "Ten points at the mean of four pairs, with the margin of 5 inside "
-        "the interval (10 [2.6, 17] points, n = 4).",
-        (
-            "mnist",
-            "mlp",
-            "",
-        ): "Seven points at the mean of four pairs, with the margin of 5 "
-        "inside the interval (6.7 [-1.4, 15] points, n = 4).",
-    },
-)
-
-TAIL_DOES_NOT_CONNECT = Claim(
-    id="svd/tail-does-not-connect",
-    sentence="Matching by the small singular triples alone leaves a barrier of more "
-    "than 5 points of accuracy.",
-    source=f"raised by {PAPER}; never run by its authors",
-    quantity="endpoints' mean minus midpoint by triples with values up to 0.3 of the "
-    "largest, test accuracy, at the distance of the other arm",
-    rule=partial(superiority, margin=5.0),
-    settings=("deep-mlp", "mlp"),
-)
-
-
-@TOP_AGAINST_TAIL.test
+@said("question 2", "midpoint by large minus by others", superiority(), BOTH)
 def test_top_against_tail(trial):
-    top, tail, columns = arms(trial.pairs())
-    trial.decide(differences(top, tail), **columns)
+    """At equal L2 distance, matching by the large singular triples alone gives a better
+    midpoint than matching by the others alone."""
+    columns = arms(trial)
+    trial.decide(columns["top_accuracy"] - columns["tail_accuracy"], columns)
 
 
-@TAIL_DOES_NOT_CONNECT.test
+@said("question 2", "endpoints' mean minus midpoint", superiority(CONNECTED), BOTH)
 def test_tail_does_not_connect(trial):
-    pairs = trial.pairs()
-    _, tail, columns = arms(pairs)
-    ends = endpoints(pairs)
-    trial.decide(differences(ends, tail), endpoints=ends, **columns)
+    """Matching by the small singular triples alone leaves a barrier of more than 2
+    points of accuracy."""
+    columns, ends = arms(trial), trial.endpoints()
+    trial.decide(ends - columns["tail_accuracy"], columns, endpoints=ends)
 
 
-def arms(pairs):
-    """Return both arms' accuracies, and all that is known of them as columns."""
-    found = [top_against_tail(pair) for pair in pairs]
-    columns = {
-        f"{name}_{field}": [getattr(arm, field) for arm in column]
-        for name, column in zip(("top", "tail"), zip(*found, strict=True), strict=True)
-        for field in ("distance", "alignment", "accuracy")
-    }
-    return columns["top_accuracy"], columns["tail_accuracy"], columns
+def by_level(levels):
+    """Return the rest of a claim's declaration, for a trend of R over levels."""
+    uses = {"uses": lambda place: levels[place.setting].values(), "networks": 10}
+    return {"rule": trend("rising", SLIGHT), "settings": [*levels], "unit": "", **uses}
 
 
-WIDTH_RAISES_ALIGNMENT = Claim(
-    id="svd/width-raises-alignment",
-    sentence="R(0.3) after weight matching rises with width.",
-    source=f"raised by {PAPER}",
-    quantity="rank correlation of width and R(0.3) after weight matching",
-    rule=partial(trend, direction="increasing"),
-    settings=tuple(WIDTHS),
-    uses=lambda place: [*WIDTHS[place.setting].values()],
-    unit="",
-    refuted={
-        (
-            "digits",
-            "deep-mlp",
-            "",
-        ): "R falls as the networks become wider: matching aligns a smaller "
-        "part of more directions (-0.85 [-1, -0.52], n = 8).",
-        (
-            "digits",
-            "plain-resnet",
-            "",
-        ): "R falls as the networks become wider: matching aligns a smaller "
-        "part of more directions (-1 [-1, -0.56], n = 8).",
-        (
-            "digits",
-            "plain-vgg",
-            "",
-        ): "R falls as the networks become wider: matching aligns a smaller "
-        "part of more directions (-1 [-1, -0.56], n = 8).",
-        (
-            "mnist",
-            "deep-mlp",
-            "",
-        ): "R falls from 0.29 at width 64 to 0.21 at 256: matching aligns a "
-        "smaller part of more directions (-0.8 [-1, -0.3], n = 4).",
-    },
-)
-
-DECAY_RAISES_ALIGNMENT = Claim(
-    id="svd/decay-raises-alignment",
-    sentence="R(0.3) after weight matching rises with weight decay.",
-    source=f"raised by {PAPER}",
-    quantity="rank correlation of weight decay and R(0.3) after weight matching",
-    rule=partial(trend, direction="increasing"),
-    settings=tuple(DECAYS),
-    uses=lambda place: [*DECAYS[place.setting].values()],
-    networks={"plain-vgg": 2 * FEW},  # of five levels
-    unit="",
-)
-
-
-@WIDTH_RAISES_ALIGNMENT.test
+@said("question 10", MATCHED, **by_level(WIDTHS))
 def test_width_raises_alignment(trial):
-    trial.decide_trend(
-        alignment_by_level(trial, WIDTHS), x_label="width", y_label="R(0.3)"
-    )
+    """R(0.3) after weight matching rises with width."""
+    found = over(trial, alignments, WIDTHS[trial.setting])
+    trial.decide_trend(found, x=[*found], x_label="width", y_label="R(0.3)")
 
 
-@DECAY_RAISES_ALIGNMENT.test
+@said("question 8", MATCHED, **by_level(DECAYS))
 def test_decay_raises_alignment(trial):
-    trial.decide_trend(
-        alignment_by_level(trial, DECAYS), x_label="weight decay", y_label="R(0.3)"
-    )
+    """R(0.3) after weight matching rises with weight decay."""
+    found = over(trial, alignments, DECAYS[trial.setting])
+    trial.decide_trend(found, x=[*found], x_label="weight decay", y_label="R(0.3)")
 
 
-def alignment_by_level(trial, levels):
-    """Return R(0.3) of all pairs at each level."""
-    return {
-        name: alignments(trial.pairs(setting), "weights")
-        for name, setting in levels[trial.setting].items()
-    }
-
-
-def alignments(pairs, method, gamma=0.3):
+def alignments(trial, method, gamma=0.3, setting=None):
     """Return R of each pair."""
-    return [aligned(pair, method, gamma) for pair in pairs]
+    return trial.each(lambda pair: aligned(pair, method, gamma), setting)
 
 
-def short_of_endpoints(trial, pairs, method):
+def loss_barriers(trial, method, setting=None):
+    """Return the loss barrier of each pair at the midpoint."""
+    return trial.each(lambda pair: pair.loss_barrier(method), setting)
+
+
+def distances(trial, method, setting=None):
+    """Return the distance of each pair over its networks' norm."""
+    return trial.each(lambda pair: relative_distance(pair, method), setting)
+
+
+def over(trial, each, levels=None, method="weights"):
+    """Return a measure of every pair at each level, by default of the six MLPs."""
+    levels = levels or {name: name for name in MLPS}
+    return {str(k): each(trial, method, setting=net) for k, net in levels.items()}
+
+
+def between(trial, method):
+    """Return the barriers of loss and accuracy between B and C, both matched to A."""
+    return np.array([third_barriers(several, method) for several in trial.tuples()]).T
+
+
+def short_of_endpoints(trial, method):
     """Decide on how far the matched midpoint is above the endpoints' mean."""
-    ends = endpoints(pairs)
-    middle = [pair.midpoint(method).accuracy for pair in pairs]
-    trial.decide(
-        differences(middle, ends),
-        endpoints=ends,
-        midpoint=middle,
-        curves=accuracy_curves(pairs, "none", method),
-    )
+    barrier, ends = trial.barriers(method), trial.endpoints()
+    curves = accuracy_curves(trial.pairs(), "none", method)
+    trial.decide(-barrier, endpoints=ends, midpoint=ends - barrier, curves=curves)
+
+
+def unmet(barrier):
+    """Return why networks are not connected, or an empty string."""
+    return "" if barrier.mean() <= CONNECTED else "the barrier has not vanished"
+
+
+def arms(trial):
+    """Return all that is known of both arms, as columns."""
+    found = np.array([top_against_tail(pair) for pair in trial.pairs()])
+    names = [f"{arm}_{field}" for arm in ("top", "tail") for field in Arm._fields]
+    return dict(zip(names, found.reshape(-1, len(names)).T, strict=True))

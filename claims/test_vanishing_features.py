@@ -1,4 +1,4 @@
-"""Features that vanish with depth (arXiv 2402.05966, final version).
+"""Features that vanish with depth (arXiv 2402.05966, version 4).
 
 A feature f = g + h has a part g that depends on the input and a constant part h.  The
 input-dependent share is the mean square of g over that of both.  "Relative" is the
@@ -9,396 +9,208 @@ layer, the logits: where blocks are residual, it sees branch and shortcut.
 from functools import partial
 from math import log2
 
-from claims.bench import METHODS
-from claims.bench.features import (
-    at_midpoint,
-    in_network,
-    in_pruned,
-    relative_to_endpoints,
-    running_statistics,
-)
-from claims.bench.pruned import Pruned
-from claims.bench.recipes import differences
-from claims.claim import Claim, PaperValue
-from claims.decisions import equivalence, superiority, trend
+import numpy as np
 
-SOURCE = "arXiv:2402.05966v4"
-
-PLAIN = ("plain-vgg", "plain-resnet")
+from claims.claim import claim
+from claims.evidence import equivalence, noninferiority, superiority, trend
+from claims.measure import METHODS, Pair, features
+from claims.measure.pruned import Pruned
+from claims.papers import paper
+from claims.test_activations import HALF, RESTORED, SEEN
 
 SHARE = "input-dependent"
 """Here the constant part is the mean over the training images."""
 
-LINEAR_SHARE = "input-dependent-zero"
+LINEAR = "input-dependent-zero"
 """In linear networks it is the response to zeros, as in the published code."""
 
-FEATURE_SHRINKS = Claim(
-    id="vanishing/feature-shrinks",
-    sentence="At the midpoint the relative input-dependent share of the features is "
-    "smaller in the last layer than in the first.",
-    source=SOURCE,
-    quantity="relative input-dependent share of the first layer minus that of the last",
-    rule=partial(superiority, margin=0.0),
-    settings=PLAIN,
-    variants=("none", *METHODS),
+CHANGE = 0.05
+"""Of the endpoints' share, or of the feature: a twentieth is the least that matters."""
+
+QUARTER = log2(1.25)
+"""In log2: RESET "lowers" what it divides by more than 1.25, and "leaves" the rest."""
+
+vanishing = partial(
+    claim,
+    source=paper("2402.05966v4", "its analysis of the midpoint", tables=("notebook",)),
+    rule=superiority(CHANGE),
+    settings="plain-vgg plain-resnet",
+    variants=METHODS,
     unit="",
 )
+LAST = "relative input-dependent share of the last layer"
 
-FEATURE_VANISHES = Claim(
-    id="vanishing/feature-vanishes",
-    sentence="At the unmatched midpoint the relative input-dependent share of the "
-    "features is less than half as large in the last layer as in the first.",
-    source=SOURCE,
-    quantity="half the relative input-dependent share of the first layer minus that of "
-    "the last",
-    rule=partial(superiority, margin=0.0),
-    settings=PLAIN,
-    unit="",
+
+def shares(pairs, way, what=SHARE, of=features.relative_to_endpoints):
+    """Return relative shares, pairs by layers; ``weights-repair`` is a way."""
+    method, _, repair = way.partition("-")
+    return np.array([[*of(pair, what, method, repair).values()] for pair in pairs])
+
+
+def last(*given, **more):
+    """Return the relative shares in the last layer of all pairs."""
+    return shares(*given, **more)[:, -1]
+
+
+def falling(trial, what):
+    """Decide how a relative value falls from layer to layer."""
+    pairs = trial.pairs()
+    names = features.relative_to_endpoints(pairs[0], what, trial.variant)
+    levels = dict(zip(names, shares(pairs, trial.variant, what).T, strict=True))
+    trial.decide_trend(levels, x_label="layer", y_label="midpoint over endpoints")
+
+
+@vanishing(
+    quantity="matched: relative input-dependent share, first layer's minus last one's",
+    rule=trend("falling", SEEN),
 )
-
-
-@FEATURE_SHRINKS.test
 def test_feature_shrinks(trial):
-    first, last = first_and_last(trial, trial.variant)
-    trial.decide(differences(first, last), first_layer=first, last_layer=last)
+    """At the matched midpoint the relative input-dependent share falls with depth."""
+    falling(trial, SHARE)
 
 
-@FEATURE_VANISHES.test
+@vanishing(
+    quantity="unmatched: part of the first layer's relative share that the last lacks",
+    rule=superiority(HALF),
+    variants="",
+)
 def test_feature_vanishes(trial):
-    first, last = first_and_last(trial, "none")
-    excess = [f / 2 - share for f, share in zip(first, last, strict=True)]
-    trial.decide(excess, first_layer=first, last_layer=last)
+    """Unmatched, the last layer has under half the first one's relative share."""
+    first, *_, end = shares(trial.pairs(), "none").T
+    trial.decide(1 - end / first, first_layer=first, last_layer=end)
 
 
-def first_and_last(trial, method):
-    """Return the relative share in the first and in the last layer of all pairs."""
-    found = [
-        [*relative_to_endpoints(pair, SHARE, method).values()] for pair in trial.pairs()
-    ]
-    return [layers[0] for layers in found], [layers[-1] for layers in found]
-
-
-MATCHING_SLOWS = Claim(
-    id="vanishing/matching-slows",
-    sentence="The relative input-dependent share of the last layer is larger at the "
-    "matched midpoint than at the unmatched one.",
-    source=SOURCE,
-    quantity="matched minus unmatched, relative input-dependent share of the last "
-    "layer",
-    rule=partial(superiority, margin=0.0),
-    settings=PLAIN,
-    variants=METHODS,
-    unit="",
-)
-
-RENORMALIZATION_RESTORES = Claim(
-    id="vanishing/renormalization-restores",
-    sentence="REPAIR and RESCALE of the matched midpoint recover more than half of "
-    "what its last layer lacks of the endpoints' input-dependent share.",
-    source=SOURCE,
-    quantity="gain of the renormalized over the bare midpoint minus half of what that "
-    "lacks to 1, relative input-dependent share of the last layer",
-    rule=partial(superiority, margin=0.0),
-    settings=PLAIN,
-    variants=tuple(
-        f"{m}-{repair}" for m in METHODS for repair in ("repair", "rescale")
-    ),
-    unit="",
-    undecided={
-        (
-            "digits",
-            "plain-resnet",
-            "weights-rescale",
-        ): "RESCALE restores two fifths of the share that matching left "
-        "lacking (-0.037 [-0.098, 0.024], n = 8).",
-    },
-)
-
-
-@MATCHING_SLOWS.test
+@vanishing(quantity=f"matched minus unmatched, {LAST}")
 def test_matching_slows(trial):
-    pairs = trial.pairs()
-    bare, matched = (last_shares(pairs, method) for method in ("none", trial.variant))
-    trial.decide(differences(matched, bare), unmatched=bare, matched=matched)
+    """Matching raises the input-dependent share of the midpoint's last layer."""
+    bare, matched = (last(trial.pairs(), how) for how in ("none", trial.variant))
+    trial.decide(matched - bare, unmatched=bare, matched=matched)
 
 
-@RENORMALIZATION_RESTORES.test
+@vanishing(
+    quantity=f"renormalized midpoint's minus 1, {LAST}",
+    rule=noninferiority(RESTORED),
+    variants=[f"{m}-{how}" for m in METHODS for how in ("repair", "rescale")],
+)
 def test_renormalization_restores(trial):
-    method, repair = trial.variant.split("-")
-    pairs = trial.pairs()
-    bare, restored = (last_shares(pairs, method, how=how) for how in ("", repair))
-    excess = [(r - b) - (1 - b) / 2 for b, r in zip(bare, restored, strict=True)]
-    trial.decide(excess, matched=bare, renormalized=restored)
+    """Renormalization restores the last input-dependent share to the endpoints'."""
+    ways = (trial.variant.partition("-")[0], trial.variant)
+    bare, restored = (last(trial.pairs(), way) for way in ways)
+    unmet = "nothing is to be restored" if bare.mean() > 1 - RESTORED else ""
+    trial.decide(restored - 1, matched=bare, renormalized=restored, unmet=unmet)
 
 
-def parents(setting):
-    """Return the setting whose networks' biases were removed."""
-    return "plain-" + setting.partition("-")[2]
-
-
-BIAS_REMOVAL = Claim(
-    id="vanishing/bias-removal-restores",
-    sentence="In the last layer of the matched midpoint the relative input-dependent "
-    "share is larger between networks whose biases were removed than between the same "
-    "networks with biases.",
-    source=SOURCE,
-    quantity="without minus with biases, relative input-dependent share of the last "
-    "layer",
-    rule=partial(superiority, margin=0.0),
-    settings=("debiased-vgg", "debiased-resnet"),
-    variants=METHODS,
-    uses=lambda place: (place.setting, parents(place.setting)),
-    unit="",
-    undecided={
-        (
-            "digits",
-            "debiased-resnet",
-            "activations",
-        ): "Pairs scatter by more than biases change (0.019 [-0.0019, 0.039], n = 8).",
-        (
-            "digits",
-            "debiased-resnet",
-            "weights",
-        ): "Pairs scatter by more than biases change (0.038 [-0.049, 0.12], n = 8).",
-    },
+@vanishing(
+    quantity=f"without minus with biases, {LAST}",
+    settings="debiased-vgg debiased-resnet",
+    uses=lambda place: (place.setting, place.setting.parent),
 )
-
-
-@BIAS_REMOVAL.test
 def test_bias_removal_restores(trial):
-    with_biases = last_shares(trial.pairs(parents(trial.setting)), trial.variant)
-    without = last_shares(trial.pairs(), trial.variant)
-    gain = differences(without, with_biases)
-    trial.decide(gain, with_biases=with_biases, without=without)
+    """Removing biases raises the input-dependent share of the midpoint's last layer."""
+    without = last(trial.pairs(), trial.variant)
+    parents = [Pair(*trial.origins([pair.a, pair.b])) for pair in trial.pairs()]
+    biased = last(parents, trial.variant)
+    trial.decide(without - biased, with_biases=biased, without=without)
 
 
-RESIDUALS_MITIGATE = Claim(
-    id="vanishing/residuals-mitigate",
-    sentence="The relative input-dependent share of the last layer is larger at the "
-    "midpoint of plain ResNets than of plain VGGs of the same depth.",
-    source=SOURCE,
-    quantity="ResNets minus VGGs, relative input-dependent share of the last layer",
-    rule=partial(superiority, margin=0.0),
-    settings=("plain-resnet",),
-    not_at={"paper": "its ResNets have 20 layers, its VGGs 16"},
-    variants=("none", *METHODS),
+@vanishing(
+    quantity=f"plain ResNets minus plain VGGs, {LAST}",
+    settings="plain-resnet",
+    variants=["none", *METHODS],
     uses=lambda place: (place.setting, "plain-vgg"),
-    unit="",
+    not_at={"paper": "its ResNets have 20 layers, its VGGs 16"},
 )
-
-
-@RESIDUALS_MITIGATE.test
 def test_residuals_mitigate(trial):
-    residual = last_shares(trial.pairs(), trial.variant)
-    plain = last_shares(trial.pairs("plain-vgg"), trial.variant)
-    trial.decide(differences(residual, plain), residual=residual, plain=plain)
+    """The share vanishes less in plain ResNets than in plain VGGs as deep."""
+    residual = last(trial.pairs(), trial.variant)
+    straight = last(trial.pairs("plain-vgg"), trial.variant)
+    trial.decide(residual - straight, residual=residual, straight=straight)
 
 
-LINEAR_NETS = {
-    "source": f"{SOURCE}, and its published code",
-    "settings": ("linear-8",),
-    "variants": ("none", "weights"),  # linear networks have no nonlinearity to match
-    "unit": "",
-}
-
-CONSTANT_OVERTAKES = Claim(
-    **LINEAR_NETS,
-    id="vanishing/linear-nets",
-    sentence="In the last layer of the midpoint of 8-layer linear networks the "
-    "constant part is larger than the input-dependent one.",
-    quantity="half minus the input-dependent share of the last layer",
-    rule=partial(superiority, margin=0.0),
-    paper=(
-        PaperValue("accuracy, one run of the authors: midpoint", 8.94, variant="none"),
-        PaperValue("accuracy, one run of the authors: WM", 16.12, variant="weights"),
-        PaperValue("accuracy, one run of the authors: an endpoint", 85.76),
-    ),
-    refuted={
-        (
-            "digits",
-            "linear-8",
-            "weights",
-        ): "After weight matching 84% of the feature depend on the input "
-        "(-0.34 [-0.37, -0.32], n = 8).",
-    },
-)
-
-LINEAR_FEATURE_VANISHES = Claim(
-    **LINEAR_NETS,
-    id="vanishing/linear-feature-falls",
-    sentence="At the midpoint of 8-layer linear networks the input-dependent part "
-    "falls, in proportion to the endpoints', from layer to layer.",
-    quantity="rank correlation of depth and midpoint over endpoints, mean square of "
-    "the input-dependent part",
-    rule=partial(trend, direction="decreasing"),
-)
+# Linear networks have no nonlinearity to match activations at.
+linear = partial(vanishing, settings="linear-8", variants="none weights")
 
 
-@CONSTANT_OVERTAKES.test
+@linear(quantity="constant share of the last mean square", rule=superiority(HALF))
 def test_linear_nets(trial):
-    pairs = trial.pairs()
-    shares = [last(at_midpoint(pair, LINEAR_SHARE, trial.variant)) for pair in pairs]
-    trial.decide(
-        [0.5 - share for share in shares],
-        share=shares,
-        endpoints_accuracy=[pair.endpoints() for pair in pairs],
-        midpoint_accuracy=[pair.midpoint(trial.variant).accuracy for pair in pairs],
-    )
+    """The last feature of 8-layer linear midpoints is constant for the larger part."""
+    how, pairs = trial.variant, trial.pairs()
+    constant = 1 - last(pairs, how, LINEAR, features.at_midpoint)
+    trial.decide(constant, trial.midpoints(""), endpoint=trial.endpoints())
 
 
-@LINEAR_FEATURE_VANISHES.test
+@linear(
+    quantity="midpoint's over endpoints' input-dependent part, first minus last layer",
+    rule=trend("falling", SEEN),
+)
 def test_linear_feature_falls(trial):
-    found = [
-        relative_to_endpoints(pair, "input-dependent-size", trial.variant)
-        for pair in trial.pairs()
-    ]
-    trial.decide_trend(
-        {name: [one[name] for one in found] for name in found[0]},
-        x_label="layer",
-        y_label="input-dependent part of the midpoint over the endpoints'",
-    )
+    """In 8-layer linear midpoints the input-dependent part falls with depth."""
+    falling(trial, "input-dependent-size")
 
 
-RESIDUAL_HELPS = Claim(
-    id="vanishing/residual-helps",
-    sentence="In the last layer of the midpoint of 5-layer linear networks the "
-    "relative input-dependent share is larger with residual connections than without.",
-    source=f"{SOURCE}, and its published code",
-    quantity="with minus without residual connections, relative input-dependent share "
-    "of the last layer",
-    rule=partial(superiority, margin=0.0),
-    settings=("residual-linear-5",),
-    variants=("none", "weights"),
-    uses=lambda _: ("residual-linear-5", "linear-5"),
-    unit="",
+@linear(
+    quantity=f"with minus without residual connections, {LAST}",
+    settings="residual-linear-5",
+    uses=lambda place: (place.setting, "linear-5"),
 )
-
-
-@RESIDUAL_HELPS.test
 def test_residual_helps(trial):
-    residual, plain = (
-        last_shares(trial.pairs(setting), trial.variant, LINEAR_SHARE)
-        for setting in ("residual-linear-5", "linear-5")
-    )
-    trial.decide(differences(residual, plain), residual=residual, plain=plain)
+    """In 5-layer linear midpoints the share vanishes less with residual connections."""
+    residual = last(trial.pairs(), trial.variant, LINEAR)
+    straight = last(trial.pairs("linear-5"), trial.variant, LINEAR)
+    trial.decide(residual - straight, residual=residual, straight=straight)
 
 
-def last_shares(pairs, method, measure=SHARE, how=""):
-    """Return the relative share in the last layer of all pairs."""
-    return [last(relative_to_endpoints(pair, measure, method, how)) for pair in pairs]
+reset = partial(vanishing, settings="bn-vgg", unit="log2")
 
 
-def last(found):
-    """Return what was found in the last layer."""
-    return [*found.values()][-1]
+def by_reset(trial):
+    """Return log2 of after over before RESET: of running means, of deviations."""
+    pairs, how = trial.pairs(), trial.variant
+    of = features.running_statistics
+    before, after = np.array([[of(p, how, r) for p in pairs] for r in ("", "reset")])
+    return np.log2(after / before).mean(2).T
 
 
-RESET = {
-    "source": SOURCE,
-    "settings": ("bn-vgg",),
-    "variants": METHODS,
-    "unit": "log2",
-}
-
-RESET_LOWERS_DEVIATIONS = Claim(
-    **RESET,
-    id="vanishing/reset-lowers-deviations",
-    sentence="RESET lowers the running deviations of the matched midpoint.",
-    quantity="log2 of deviation before over after RESET, mean over channels, then over "
-    "layers",
-    rule=partial(superiority, margin=0.0),
+@reset(
+    quantity="log2 of running deviations before over after RESET, mean over layers",
+    rule=superiority(QUARTER),
 )
-
-RESET_LEAVES_MEANS = Claim(
-    **RESET,
-    id="vanishing/reset-leaves-means",
-    sentence="RESET leaves the size of the matched midpoint's running means as it is, "
-    "within a factor of 1.25.",
-    quantity="log2 of absolute running mean after over before RESET, mean over "
-    "channels, then over layers",
-    rule=partial(equivalence, margin=log2(1.25)),
-)
-
-
-@RESET_LOWERS_DEVIATIONS.test
 def test_reset_lowers_deviations(trial):
-    _, deviations = log_changes_by_reset(trial)
-    trial.decide([-change for change in deviations])
+    """RESET lowers the matched midpoint's running deviations by a factor over 1.25."""
+    means, deviations = by_reset(trial)
+    trial.decide(-deviations, means=means)
 
 
-@RESET_LEAVES_MEANS.test
+@reset(
+    quantity="log2 of absolute running means after over before RESET, mean over layers",
+    rule=equivalence(QUARTER),
+)
 def test_reset_leaves_means(trial):
-    means, deviations = log_changes_by_reset(trial)
+    """RESET leaves the matched midpoint's running means within a factor of 1.25."""
+    means, deviations = by_reset(trial)
     trial.decide(means, deviations=deviations)
 
 
-def log_changes_by_reset(trial):
-    """Return log2 of after over before for means and deviations of all pairs."""
-    changes = []
-    for pair in trial.pairs():
-        before, after = (
-            running_statistics(pair, trial.variant, how) for how in ("", "reset")
-        )
-        changes.append(
-            [
-                sum(log2(a / b) for a, b in zip(new, old, strict=True)) / len(old)
-                for new, old in zip(after, before, strict=True)
-            ]
-        )
-    return [means for means, _ in changes], [deviations for _, deviations in changes]
+pruned = partial(vanishing, settings="plain-vgg", variants="", networks=8)
 
 
-SPARSITY = 0.9
-"""High: of the 10 to 99% that are pruned, as in claims/test_pruning.py."""
-
-NETWORKS = 8
-"""That are pruned; each is a unit of evidence."""
-
-PRUNING = {
-    "source": SOURCE,
-    "settings": ("plain-vgg",),
-    "networks": NETWORKS,
-    "unit": "",
-}
-
-PRUNING_VANISHES = Claim(
-    **PRUNING,
-    id="vanishing/pruning-vanishes",
-    sentence="Global magnitude pruning at sparsity 0.9 lowers the input-dependent "
-    "share of the last layer.",
-    quantity="dense minus pruned network, input-dependent share of the last layer",
-    rule=partial(superiority, margin=0.0),
-)
-
-PRUNING_RESTORED = Claim(
-    **PRUNING,
-    id="vanishing/pruning-restored",
-    sentence="REPAIR with the dense network's statistics raises the input-dependent "
-    "share of the pruned network's last layer, at sparsity 0.9.",
-    quantity="after REPAIR minus before, input-dependent share of the last layer",
-    rule=partial(superiority, margin=0.0),
-)
+def of_pruned(trial, measure, **how):
+    """Return the last layer's share in all networks, pruned by 90%, or as they were."""
+    found = (Pruned(net, "global-magnitude", 0.9) for net in trial.networks())
+    return np.array([[*measure(one, SHARE, **how).values()][-1] for one in found])
 
 
-@PRUNING_VANISHES.test
+@pruned(quantity="dense minus pruned network, input-dependent share of the last layer")
 def test_pruning_vanishes(trial):
-    dense, pruned, _ = shares_of_pruned(trial)
-    trial.decide(differences(dense, pruned), dense=dense, pruned=pruned)
+    """Magnitude pruning of 90% lowers the input-dependent share of the last layer."""
+    dense = of_pruned(trial, lambda one, what: features.in_network(one.network, what))
+    found = of_pruned(trial, features.in_pruned)
+    trial.decide(dense - found, dense=dense, pruned=found)
 
 
-@PRUNING_RESTORED.test
+@pruned(quantity="after REPAIR minus before, input-dependent share of the last layer")
 def test_pruning_restored(trial):
-    dense, pruned, repaired = shares_of_pruned(trial)
-    gain = differences(repaired, pruned)
-    trial.decide(gain, dense=dense, pruned=pruned, repaired=repaired)
-
-
-def shares_of_pruned(trial):
-    """Return the shares of dense, pruned, and pruned and repaired networks."""
-    networks = trial.networks()
-    pruned = [Pruned(network, "global-magnitude", SPARSITY) for network in networks]
-    return (
-        [last(in_network(network, SHARE)) for network in networks],
-        [last(in_pruned(one, SHARE)) for one in pruned],
-        [last(in_pruned(one, SHARE, renormalized=True)) for one in pruned],
-    )
+    """REPAIR raises the last input-dependent share of networks pruned by 90%."""
+    found = of_pruned(trial, features.in_pruned)
+    repaired = of_pruned(trial, features.in_pruned, renormalized=True)
+    trial.decide(repaired - found, pruned=found, repaired=repaired)

@@ -1,250 +1,151 @@
-"""What weight decay does to matching (arXiv 2402.05966, sections 4.3 and F.6).
+"""What weight decay does to matching (arXiv 2402.05966v1, sections 4.3 and F.6).
 
-A level ``<setting>-wd<n>`` has n times the smallest weight decay: 1e-4 in the paper,
-1e-2 (plain VGG: 4e-3) at scale ``digits``, whose training has some 200 times fewer
-steps (see :mod:`fixtures.scales`).  Matching is by weights, as in the paper;
-midpoints of BatchNorm networks are after RESET.
+A level is a multiple of the smallest weight decay: of 1e-4 in the paper, of far more at
+a scale whose training has fewer steps, see :mod:`fixtures.scales`.  Matching is by
+weights, as in the paper; barriers are of test accuracy, after RESET if BatchNorm.
 """
 
 from functools import partial
 
-from claims.bench.recipes import (
-    activation_size,
-    barriers,
-    degraded_against_small,
-    differences,
-    endpoints,
-    parameter_size,
-)
-from claims.claim import BROKEN, Claim, PaperValue
-from claims.decisions import noninferiority, superiority, trend
+import numpy as np
+
+from claims.claim import claim
+from claims.evidence import superiority, trend
+from claims.measure.features import activation_size, parameter_size
+from claims.measure.weights import deviation_spread
+from claims.papers import paper
+from claims.test_learning_rate import barriers_and_endpoints, difference
+from claims.test_matching import V1
 from fixtures.scales import WEIGHT_DECAYS
 
-SETTINGS = ("plain-vgg", "bn-resnet", "ln-resnet")
+TENTH = 0.15
+"""Of log2: a fall by a tenth; less would not be seen on the paper's density plots."""
 
-PAIRS = 4
-"""Of each level, where a claim sweeps levels."""
+TOO_LARGE = {"plain-vgg": 10, "bn-resnet": 20}
+"""Multiples of the smallest weight decay; of plain VGG nothing is left at 20."""
 
-
-def level(setting, multiple):
-    """Return the name of a setting with a multiple of the smallest weight decay."""
-    return f"{setting}-wd{multiple}"
+AXES = {"x_label": "weight decay, multiples of the smallest"}
 
 
 def levels(*multiples):
-    """Return what names the settings of a place with weight decays, for ``uses=``."""
-    return lambda place: [level(place.setting, multiple) for multiple in multiples]
+    """Return what names a place's setting at these weight decays."""
+    return lambda place: [place.setting.at(decay=number) for number in multiples]
 
 
-LARGER_WD_LOWER_BARRIER = Claim(
-    id="weight-decay/larger-wd-lower-barrier",
-    sentence="Over 1 to 5 times the smallest weight decay the accuracy barrier after "
-    "weight matching falls.",
-    source="arXiv:2402.05966v1, section 4.3, Fig. 6A, and appendix F.6, Fig. 63, 65, "
-    "67",
-    quantity="rank correlation of weight decay and barrier at the midpoint "
-    "(endpoints' mean minus midpoint, test accuracy; after RESET if BatchNorm)",
-    rule=partial(trend, direction="decreasing"),
-    settings=SETTINGS,
-    variants=("weights",),
-    uses=levels(*WEIGHT_DECAYS),
-    networks=2 * PAIRS,
-    unit="",
-    undecided={
-        (
-            "digits",
-            "ln-resnet",
-            "weights",
-        ): "Barriers of four pairs do not follow the order of the levels (-0.1"
-        " [-0.5, 0.3], n = 4).",
-    },
+decay = partial(
+    claim,
+    source=paper(V1, "section 4.3, Fig. 6, F.6", tables=("1",)),
+    rule=superiority(),
+    settings="plain-vgg bn-resnet ln-resnet",
+    variants="weights",
 )
+swept = partial(decay, uses=levels(*WEIGHT_DECAYS), networks=10)
 
 
-@LARGER_WD_LOWER_BARRIER.test
+@swept(
+    quantity="barrier: fall from the smallest weight decay to five times that",
+    rule=trend("falling"),
+)
 def test_larger_wd_lower_barrier(trial):
-    trial.decide_trend(
-        {
-            f"wd {multiple}": barriers(
-                trial.pairs(level(trial.setting, multiple)), trial.variant
-            )
-            for multiple in WEIGHT_DECAYS
-        },
-        x=WEIGHT_DECAYS,
-        x_label="weight decay, multiples of the smallest",
-        y_label="barrier at the midpoint, points",
-    )
+    """The larger the weight decay, 1 to 5 times the smallest, the lower the barrier."""
+    found, ends = barriers_and_endpoints(trial)
+    trial.decide_trend(found, ends, x=WEIGHT_DECAYS, y_label="barrier, points", **AXES)
 
 
-WD_NOT_FROM_BETTER_ENDPOINTS = Claim(
-    id="weight-decay/wd-not-from-better-endpoints",
-    sentence="Networks trained with 5 times the smallest weight decay, made worse than "
-    "those trained with the smallest by one more epoch with it, still have the lower "
-    "barrier after matching.",
-    # Version 1's text has the small-decay networks retrained with the large decay;
-    # the final version, followed here, degrades the large-decay ones.
-    source="arXiv:2402.05966, version 1, appendix F.6, Fig. 64, 66, 68, in the final "
-    "version's protocol",
-    quantity="barrier of 1x minus barrier of degraded 5x at the midpoint, test "
-    "accuracy (after RESET if BatchNorm)",
-    rule=partial(superiority, margin=0.0),
-    settings=SETTINGS,
-    variants=("weights",),
-    uses=lambda place: (f"degraded-{level(place.setting, 5)}", level(place.setting, 1)),
-    undecided={
-        (
-            "digits",
-            "bn-resnet",
-            "weights",
-        ): "One more epoch does not make networks worse than those trained "
-        "with the smallest decay (23 [18, 28] points, n = 8).",
-    },
+@decay(
+    source=paper(V1, "appendix A"),
+    quantity="barrier at 20 (plain VGG: 10) times the smallest decay minus at 5 times",
+    settings=[*TOO_LARGE],
+    uses=lambda p: [p.setting.at(decay=n) for n in (TOO_LARGE[p.setting], 5)],
+    networks=10,
 )
+def test_too_large_hurts(trial):
+    """A weight decay that is too large, 20 times the smallest (plain VGG: 10 times),
+    makes the barrier larger than 5 times does."""
+    difference(trial)
 
 
-@WD_NOT_FROM_BETTER_ENDPOINTS.test
+@decay(
+    source=paper("2402.05966v4", "its protocol; version 1, F.6, Fig. 64, 66 and 68"),
+    quantity="barrier at the smallest weight decay minus that at 5 times, degraded",
+    uses=lambda p: [p.setting.at(decay=1), p.setting.at(decay=5).degraded],
+)
 def test_wd_not_from_better_endpoints(trial):
-    degraded = trial.pairs(f"degraded-{level(trial.setting, 5)}")
-    small = trial.pairs(level(trial.setting, 1))
-    found = degraded_against_small(degraded, small, trial.variant)
-    trial.decide(found.gain, unmet=found.unmet, **found.columns)
+    """Networks of 5 times the smallest weight decay, made worse than those of the
+    smallest by training on with it, still have the lower barrier."""
+    difference(trial)
 
 
-WD_COMPRESSES = Claim(
-    id="weight-decay/wd-compresses",
-    sentence="Over 1 to 5 times the smallest weight decay the mean magnitude of a "
-    "network's weights and biases falls.",
-    source="arXiv:2402.05966v1, section 4.3, Fig. 6B, and appendix F.6, Fig. 69, 70",
-    quantity="rank correlation of weight decay and mean parameter magnitude",
-    rule=partial(trend, direction="decreasing"),
-    settings=("plain-vgg", "bn-resnet"),
-    uses=levels(*WEIGHT_DECAYS),
-    networks=8,
-    unit="",
+@decay(
+    quantity="barrier at the smallest decay, retrained at 5 times, minus at 5 times",
+    uses=lambda p: [p.setting.at(decay=1).degraded, p.setting.at(decay=5)],
 )
-
-WD_COMPRESSES_ACTIVATIONS = Claim(
-    id="weight-decay/wd-compresses-activations",
-    sentence="Over 1 to 5 times the smallest weight decay the mean activation scale of "
-    "a network's hidden units falls.",
-    source="arXiv:2402.05966v1, section 4.3, Fig. 6B, and appendix F.6, Fig. 69, 70",
-    quantity="rank correlation of weight decay and mean absolute activation (after "
-    "ReLU, training set)",
-    rule=partial(trend, direction="decreasing"),
-    settings=("plain-vgg", "bn-resnet"),
-    uses=levels(*WEIGHT_DECAYS),
-    networks=8,
-    unit="",
-    refuted={
-        (
-            "digits",
-            "plain-vgg",
-            "",
-        ): "Activations of plain VGG grow while its parameters shrink (0.33 "
-        "[0.038, 0.61], n = 8).",
-    },
-)
+def test_small_wd_retrained(trial):
+    """Networks of the smallest weight decay, retrained for an epoch at 5 times that,
+    still have a larger barrier than those trained at 5 times."""
+    difference(trial)
 
 
-@WD_COMPRESSES.test
+single = partial(swept, rule=trend("falling", TENTH), variants="", unit="log2")
+
+
+def over_decays(trial, measure, label):
+    """Decide the trend of log2 of what is measured on single networks."""
+    found = {
+        name: np.log2([measure(network) for network in trial.networks(name)])
+        for name in trial.place.uses
+    }
+    trial.decide_trend(found, x=WEIGHT_DECAYS, y_label=f"log2 of {label}", **AXES)
+
+
+@single(quantity="log2 of the mean |parameter|: fall", settings="plain-vgg bn-resnet")
 def test_wd_compresses(trial):
-    over_weight_decays(trial, parameter_size)
+    """A larger weight decay, up to 5 times the smallest, makes parameters smaller."""
+    over_decays(trial, parameter_size, "mean |parameter|")
 
 
-@WD_COMPRESSES_ACTIVATIONS.test
+@single(quantity="log2 of the mean |activation|: fall", settings="plain-vgg bn-resnet")
 def test_wd_compresses_activations(trial):
-    over_weight_decays(trial, activation_size)
+    """A larger weight decay, up to 5 times the smallest, makes activations smaller."""
+    over_decays(trial, activation_size, "mean |activation|")
 
 
-def over_weight_decays(trial, size):
-    """Decide on the trend of a size of single networks, which are independent."""
-    trial.decide_trend(
-        {
-            f"wd {multiple}": [
-                size(network)
-                for network in trial.networks(level(trial.setting, multiple))
-            ]
-            for multiple in WEIGHT_DECAYS
-        },
-        x=WEIGHT_DECAYS,
-        x_label="weight decay, multiples of the smallest",
-        y_label="mean magnitude",
-    )
+def unevenness(network):
+    """Return the coefficient of variation of channels' deviations, mean over layers."""
+    return np.mean([*deviation_spread(network).values()])
 
 
-WD_REPAIRS_REPAIR = Claim(
-    id="weight-decay/wd-repairs-repair",
-    sentence="Twice the smallest weight decay raises the midpoint accuracy of plain "
-    "VGG after weight matching and REPAIR.",
-    source="arXiv:2402.05966v1, section 4.3, Fig. 6C, and appendix F.6, Fig. 71",
-    quantity="REPAIR at 2x minus REPAIR at 1x the smallest weight decay, midpoint test "
-    "accuracy",
-    rule=partial(superiority, margin=0.0),
-    settings=("plain-vgg",),
-    variants=("weights",),
+@single(quantity="log2 of the variation of a layer's channel deviations: fall")
+def test_evens_out_channels(trial):
+    """A larger weight decay, up to 5 times the smallest, makes the deviations of a
+    layer's channels more alike."""
+    over_decays(trial, unevenness, "the variation of channels' deviations")
+
+
+@decay(
+    quantity="midpoint after REPAIR at twice the smallest weight decay minus at it",
+    settings="plain-vgg",
     uses=levels(1, 2),
-    paper=(PaperValue("VGG16, WM + REPAIR at 1e-4", 75.1, 4.09),),
-    undecided={
-        (
-            "digits",
-            "plain-vgg",
-            "weights",
-        ): "Twice the smallest decay changes REPAIR's midpoint by less than "
-        "pairs scatter (-2.2 [-7.1, 2.7] points, n = 8).",
-    },
 )
-
-
-@WD_REPAIRS_REPAIR.test
 def test_wd_repairs_repair(trial):
-    pairs = [trial.pairs(level(trial.setting, multiple)) for multiple in (1, 2)]
-    smallest, twice = (
-        [pair.midpoint(trial.variant, "repair").accuracy for pair in those]
-        for those in pairs
+    """Twice the smallest weight decay raises plain VGG's midpoint after REPAIR."""
+    once, twice = (
+        trial.midpoints("repair", setting=name).repair for name in trial.place.uses
     )
-    trial.decide(
-        differences(twice, smallest),
-        endpoints_wd1=endpoints(pairs[0]),
-        endpoints_wd2=endpoints(pairs[1]),
-        REPAIR_wd1=smallest,
-        REPAIR_wd2=twice,
-    )
+    trial.decide(twice - once, repair=once, repair_twice=twice)
 
 
-RESCALE_ROBUST_TO_WD = Claim(
-    id="weight-decay/rescale-robust-to-wd",
-    sentence="RESCALE is good at the smallest weight decay and at twice that: the "
-    "weight-matched midpoint of plain VGG is less than 20 points below the endpoints.",
-    source="arXiv:2402.05966v1, section 4.3, Fig. 6C, and appendix F.6, Fig. 71",
-    quantity="RESCALE minus endpoints' mean, midpoint test accuracy",
-    rule=partial(noninferiority, margin=BROKEN),
-    settings=("plain-vgg",),
-    variants=("wd1", "wd2"),
-    uses=lambda place: (f"{place.setting}-{place.variant}",),
-    paper=(PaperValue("VGG16, WM + RESCALE", 84.32, 0.77, variant="wd1"),),
-    undecided={
-        (
-            "digits",
-            "plain-vgg",
-            "wd1",
-        ): "The midpoint is 20 points below the endpoints, which is the margin"
-        " (-19 [-27, -12] points, n = 8).",
-        (
-            "digits",
-            "plain-vgg",
-            "wd2",
-        ): "The midpoint is 20 points below the endpoints, which is the margin"
-        " (-21 [-29, -14] points, n = 8).",
-    },
+@swept(
+    quantity="range of the midpoint over weight decays, REPAIR minus RESCALE, accuracy",
+    settings="plain-vgg",
 )
-
-
-@RESCALE_ROBUST_TO_WD.test
 def test_rescale_robust_to_wd(trial):
-    pairs = trial.pairs(f"{trial.setting}-{trial.variant}")
-    ends = endpoints(pairs)
-    rescale = [pair.midpoint("weights", "rescale").accuracy for pair in pairs]
-    repair = [pair.midpoint("weights", "repair").accuracy for pair in pairs]
-    trial.decide(
-        differences(rescale, ends), endpoints=ends, REPAIR=repair, RESCALE=rescale
-    )
+    """RESCALE's midpoint depends less on the weight decay, 1 to 5 times the smallest,
+    than REPAIR's."""
+    found = [
+        trial.midpoints("repair", "rescale", setting=name) for name in trial.place.uses
+    ]
+    ranges = {k: np.ptp([middle[k] for middle in found], axis=0) for k in found[0]}
+    lines = {k: np.array([middle[k] for middle in found]).T.tolist() for k in found[0]}
+    curves = {"x": WEIGHT_DECAYS, "unit": "midpoint's test accuracy", "lines": lines}
+    trial.decide(ranges["repair"] - ranges["rescale"], curves=curves | AXES)

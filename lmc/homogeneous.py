@@ -4,7 +4,7 @@ A ReLU network without normalization is homogeneous: if every weight is multipli
 ``c`` and the bias of layer ``l`` by ``c^l``, its output is multiplied by ``c^L``.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 from torch.fx import Node
@@ -25,13 +25,21 @@ _JOINING = frozenset("add cat stack maximum minimum sub".split())
 """Such functions of several values, which must be of one degree."""
 
 
-def homogeneous_degrees(graph: Graph) -> dict[str, int]:
+Joins = Literal["refuse", "longest"]
+"""What to do where paths of different numbers of layers are joined."""
+
+
+def homogeneous_degrees(graph: Graph, *, joins: Joins = "refuse") -> dict[str, int]:
     """Return for each bias the number of layers up to its own, on the path to it.
 
     Parameters
     ----------
     graph
         The graph of a model without normalization, with ReLU nonlinearities.
+    joins
+        Whether a sum of paths with different numbers of layers, as residual networks
+        have, is refused, as no degrees make it homogeneous; or the longest path counts,
+        as in arXiv 2402.05966, Figure 28, for residual networks.
 
     Returns
     -------
@@ -42,7 +50,7 @@ def homogeneous_degrees(graph: Graph) -> dict[str, int]:
     ------
     ValueError
         The model is not homogeneous: it has an operation that is not, or a sum of
-        paths with different numbers of layers, as residual networks have, or adds a
+        paths with different numbers of layers that ``joins`` refuses, or adds a
         constant other than zero behind a layer (in front of all layers it is part of
         the input).
 
@@ -86,13 +94,13 @@ def homogeneous_degrees(graph: Graph) -> dict[str, int]:
         elif operation_name(node) in _JOINING and len(node.all_input_nodes) == len(
             found
         ):
-            if len(set(found)) > 1:
+            if len(set(found)) > 1 and joins == "refuse":
                 raise ValueError(
                     f"{node.target} (node {node.name}) joins paths of "
                     f"{sorted(set(found))} layers: the model is not homogeneous (no "
-                    "residual network is); use interpolate"
+                    "residual network is); use interpolate, or joins='longest'"
                 )
-            degrees[node] = found[0]
+            degrees[node] = max(found)
         else:
             raise ValueError(
                 f"{node.target} (node {node.name}) is not homogeneous: homogeneous "
@@ -113,7 +121,7 @@ def _constant(node: Node) -> Any:
 
 
 def interpolate_homogeneous(
-    graph: Graph, a: State, b: State, lam: float
+    graph: Graph, a: State, b: State, lam: float, *, joins: Joins = "refuse"
 ) -> dict[str, Tensor]:
     """Return a network between two, with each bias interpolated by its degree.
 
@@ -128,6 +136,8 @@ def interpolate_homogeneous(
         State dicts of the endpoints.
     lam
         Point on the way: 0 gives ``a``, 1 gives ``b``.
+    joins
+        As for :func:`homogeneous_degrees`: ``"longest"`` for residual networks.
 
     Raises
     ------
@@ -150,7 +160,7 @@ def interpolate_homogeneous(
     True
     """
     point = interpolate(a, b, lam)
-    for name, degree in homogeneous_degrees(graph).items():
+    for name, degree in homogeneous_degrees(graph, joins=joins).items():
         mine, its = a[name].double(), b[name].to(a[name].device).double()
         mixed = (1 - lam) ** degree * mine + lam**degree * its
         for alias in graph.aliases[name]:

@@ -10,7 +10,7 @@ from typing import Any
 from reports import coverage, page
 from reports.results import Result
 from reports.scales import scales_of
-from reports.terminal import count_line, lines, side_by_side
+from reports.terminal import contradictions, count_line, lines, side_by_side
 
 RESULTS = Path("reports/out/results.jsonl")
 PAGE = Path("reports/out/scales.html")
@@ -78,7 +78,7 @@ def _page(paths: Sequence[Path], results: Sequence[Result], out: Path | None) ->
         out = paths[0].with_name("index.html") if len(paths) == 1 else PAGE
     elif out.suffix != ".html":  # `--out *.jsonl` would write over the first of them
         raise ValueError(f"--out {out}: give the page a name that ends in .html")
-    page.write(out, results, max(map(page.written, paths)))
+    page.write(out, results)
     return out
 
 
@@ -87,12 +87,13 @@ def _lines(results: Sequence[Result], width: int) -> str:
     scales = scales_of(results)
     if len(scales) < 2:
         shown = [verdict + rest for _, verdict, rest in lines(results, width)]
-        return "\n".join([*shown, "", count_line(results)])
+        return "\n".join([*shown, "", count_line(results), *contradictions(results)])
     counted = [
         f"{scale}: {count_line([r for r in results if r.scale == scale])}"
         for scale in scales
     ]
-    return "\n".join([*side_by_side(results, width), "", *counted])
+    found = contradictions(results)
+    return "\n".join([*side_by_side(results, width), "", *counted, *found])
 
 
 def _add_coverage(commands: Any) -> None:
@@ -123,8 +124,8 @@ def _add_coverage(commands: Any) -> None:
         "--catalogue",
         type=Path,
         default=coverage.CATALOGUE,
-        metavar="CATALOGUE.toml",
-        help="what the papers say (default: the checkout's claims/catalogue.toml)",
+        metavar="FOLDER",
+        help="what the papers say, a file each (default: the checkout's claims/papers)",
     )
 
 

@@ -6,7 +6,7 @@ Results of one scale have a row each; those of several scales stand side by side
 import os
 import re
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,13 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from reports import plots
+from reports import accepted, plots
 from reports.results import (
     STATUSES,
     Result,
     cited,
+    cited_label,
+    corrected,
     counts,
     number,
     probability,
@@ -27,18 +29,20 @@ from reports.results import (
 from reports.scales import Row, by_claim, scales_of
 from reports.terminal import shorten
 
+DISAGREE = 4
+"""Times by which p by t and by sign flips differ before the page remarks on it."""
 
-def render(results: Sequence[Result], when: datetime | None = None) -> str:
-    """Make the page; the same arguments give the same bytes.
+
+def render(results: Sequence[Result], expected: Path = accepted.FOLDER) -> str:
+    """Make the page; the same arguments and files give the same bytes.
 
     Parameters
     ----------
     results : sequence of Result
-        Claims appear by topic, in the order of the results. Of several for one claim,
-        setting, variant and scale the newest counts.
-    when : datetime, optional
-        When the session ended; left out of the page where unknown. Results of several
-        scales are of several sessions: the page then gives the times of each scale's.
+        Claims appear by topic, headlines first, in the order of the results. Of
+        several for one claim, setting, variant and scale the newest counts.
+    expected : Path
+        Folder of what is on record, a file a scale: see `reports.accepted`.
 
     Returns
     -------
@@ -50,10 +54,11 @@ def render(results: Sequence[Result], when: datetime | None = None) -> str:
     kept = _results(rows)
     scales = scales_of(kept)
     parts = {scale: [r for r in kept if r.scale == scale] for scale in scales}
-    run = _run(kept, when)
+    records = {scale: accepted.read(scale, expected) for scale in scales}
+    run = _run(kept)
     runs: dict[str, dict[str, str]] = {}
     if len(scales) > 1:
-        runs = {scale: _span(part) | _run(part) for scale, part in parts.items()}
+        runs = {scale: _run(part) for scale, part in parts.items()}
         run = {  # what all scales have in common is told once
             name: text
             for name, text in run.items()
@@ -65,9 +70,13 @@ def render(results: Sequence[Result], when: datetime | None = None) -> str:
         topics=list(dict.fromkeys(row.newest.topic for row in rows)),
         counts=counts(kept),
         counts_at={scale: counts(part) for scale, part in parts.items()},
+        contradicting=[r for r in kept if r.status.key == "contradicts"],
         statuses=STATUSES,
         scales=scales,
         several=len(scales) > 1,
+        level=", ".join(dict.fromkeys(filter(None, map(level, kept)))),
+        holm=corrected(kept),
+        on_record={r.place: records[r.scale].get((r.id, r.where)) for r in kept},
         run=run,
         runs=runs,
         plots=plots,
@@ -77,15 +86,81 @@ def render(results: Sequence[Result], when: datetime | None = None) -> str:
 def write(
     path: str | os.PathLike[str],
     results: Sequence[Result],
-    when: datetime | None = None,
+    expected: Path = accepted.FOLDER,
 ) -> None:
     """Render the page to `path`, whole or not at all. See `render`."""
-    write_text(path, render(results, when))
+    write_text(path, render(results, expected))
 
 
-def written(path: str | os.PathLike[str]) -> datetime:
-    """When a file of results was written, in UTC, to the second."""
-    return datetime.fromtimestamp(int(Path(path).stat().st_mtime), UTC)
+def level(result: Result) -> str:
+    """Write the level of a result's interval, as ``99%``; "" where it has none."""
+    if result.alpha is None or (result.low is None and result.high is None):
+        return ""
+    return f"{100 * (1 - 2 * result.alpha):g}%"
+
+
+def numbers(result: Result, holm: float | None) -> list[tuple[str, str]]:
+    """List what is told of a result beside its estimate, by name."""
+    told = [
+        (
+            "Examples" if result.rule == "exact" else "n",
+            str("-" if result.n is None else result.n),
+        ),
+        ("Interval", level(result)),
+        ("p", "" if result.p is None else probability(result.p)),
+        ("p, sign flips", "" if result.p_flip is None else probability(result.p_flip)),
+        ("p, Page", "" if result.p_page is None else probability(result.p_page)),
+        ("p, Holm", "" if holm is None else probability(holm)),
+        (
+            "p, against it",
+            "" if result.p_against is None else probability(result.p_against),
+        ),
+        ("Spread", "" if result.spread is None else number(result.spread)),
+        (
+            "Detectable effect",
+            "" if result.detectable is None else number(result.detectable),
+        ),
+    ]
+    return [(name, text) for name, text in told if text]
+
+
+def others(result: Result) -> list[dict[str, Any]]:
+    """List the paper's numbers of other quantities than the one that was decided."""
+    return [entry for entry in result.paper if entry.get("column") != "decided"]
+
+
+def remark(result: Result) -> str:
+    """Say where p by sign flips differs from p by t by more than `n` explains.
+
+    Among the 2^n flips of n signs none is rarer than 2^-n.
+    """
+    if result.p is None or result.p_flip is None or result.n is None:
+        return ""
+    found, flips = max(result.p, 2.0**-result.n), result.p_flip
+    low, high = sorted((found, flips))
+    if low > 0.05 or high < DISAGREE * low:
+        return ""
+    return (
+        f"The sign-flip test disagrees: p {probability(flips)} where the t-test has "
+        f"{probability(result.p)}. The one assumes values symmetric about their mean, "
+        "the other normal ones."
+    )
+
+
+def units(result: Result) -> str:
+    """Name a result's independent units: networks, pairs or tuples of them."""
+    name = str(result.pairs[0].get("pair", "")) if result.pairs else ""
+    return ("networks", "pairs", "tuples")[min(name.count("-"), 2)]
+
+
+def machine(result: Result) -> str:
+    """Write where a result was measured, as ``cpu, Xeon, x86_64``."""
+    return ", ".join(filter(None, [result.device, *result.machine.values()]))
+
+
+def measured_at(result: Result) -> str:
+    """Write when a result was measured, in UTC."""
+    return f"{result.when.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def linked(text: str) -> Markup:
@@ -111,7 +186,7 @@ def search_text(row: Row) -> str:
     words = (
         text
         for r in row.results.values()
-        for text in (r.id, r.where, r.scale, r.status.word, r.sentence,
+        for text in (r.id, r.where, r.scale, r.label, r.sentence,
                      r.source, r.quantity, r.decision)
     )  # fmt: skip
     return " ".join(dict.fromkeys(words)).lower()
@@ -121,36 +196,41 @@ def _results(rows: Iterable[Row]) -> list[Result]:
     return list(chain.from_iterable(row.results.values() for row in rows))
 
 
-def _run(results: Sequence[Result], when: datetime | None = None) -> dict[str, str]:
+def _run(results: Sequence[Result]) -> dict[str, str]:
     """The header's facts; several values where results of several runs are shown."""
+    if not results:
+        return {}
 
-    def values(found: Sequence[str]) -> str:
+    def values(found: Iterable[str]) -> str:
         return ", ".join(sorted({text for text in found if text}))
 
     names = sorted({name for r in results for name in r.versions})
-    seconds = sum(r.seconds or 0.0 for r in results)
+    times = [r.when.astimezone(UTC) for r in results]
+    first, last = min(times), max(times)
+    day = "" if first.date() == last.date() else f"{last:%Y-%m-%d} "
+    failed = {
+        (fixture.get("name", ""), seed)
+        for r in results
+        for fixture in r.fixtures
+        for seed in fixture.get("failed", [])
+    }
     facts = {
-        "Run": f"{when:%Y-%m-%d %H:%M} UTC" if when else "",
-        "Scale": values([r.scale for r in results]),
-        "Device": values([r.device for r in results]),
-        "Commit": values([r.commit[:10] for r in results]),
+        "Scale": values(r.scale for r in results),
+        "Results": str(len(results)),
+        "Measured": f"{first:%Y-%m-%d %H:%M} to {day}{last:%H:%M} UTC",
+        "Seeds from": values(
+            str(r.first_seed) for r in results if r.first_seed is not None
+        ),
+        "Networks that failed to train": str(len(failed) or ""),
+        "Machine": "; ".join(sorted({machine(r) for r in results})),
+        "Commit": values(r.commit[:10] for r in results),
         "Versions": ", ".join(
-            f"{name} {values([r.versions.get(name, '') for r in results])}"
+            f"{name} {values(r.versions.get(name, '') for r in results)}"
             for name in names
         ),
-        "Measuring": f"{seconds:.0f} s" if results else "",
+        "Measuring": f"{sum(r.seconds or 0.0 for r in results):.0f} s",
     }
     return {name: text for name, text in facts.items() if text}
-
-
-def _span(results: Sequence[Result]) -> dict[str, str]:
-    """How much was measured of a scale and when, as far as the times are known."""
-    facts = {"Scale": results[0].scale, "Results": str(len(results))}
-    if times := [r.when.astimezone(UTC) for r in results if r.measured_at]:
-        first, last = min(times), max(times)
-        day = "" if first.date() == last.date() else f"{last:%Y-%m-%d} "
-        facts["Measured"] = f"{first:%Y-%m-%d %H:%M} to {day}{last:%H:%M} UTC"
-    return facts
 
 
 def _template() -> jinja2.Template:
@@ -167,6 +247,13 @@ def _template() -> jinja2.Template:
         "probability": probability,
         "cell": cell,
         "cited": cited,
+        "cited_label": cited_label,
+        "machine": machine,
+        "measured_at": measured_at,
+        "numbers": numbers,
+        "others": others,
+        "remark": remark,
+        "units": units,
         "linked": linked,
         "shorten": shorten,
         "search_text": search_text,

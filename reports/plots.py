@@ -13,10 +13,9 @@ from textwrap import wrap
 from typing import Any
 
 from reports.axes import Axis, axis, log_axis, named_axis
-from reports.results import Result, cited, number
+from reports.results import Result, cited, cited_label, number
 
 WIDTH = 360
-LAMBDA = "λ, from network A to the matched B"
 LEFT, RIGHT = 34, 348  # of the curves' frame; values per pair use INSET on both sides
 INSET = 14
 TOP, BOTTOM = 24, 196
@@ -117,7 +116,7 @@ def curves(result: Result) -> dict[str, Any] | None:
         "y": y,
         "ticks": ticks,
         "depth": depth,
-        "x_label": wrap(x_label(result.curves), int((RIGHT - LEFT) / LETTER)),
+        "x_label": wrap(result.curves.get("x_label", ""), int((RIGHT - LEFT) / LETTER)),
         "marked": len(places) == 1 or (named and len(places) <= DISCERNED),
         "lines": drawn,
         "unit": result.curves.get("unit")
@@ -141,23 +140,18 @@ def _moments(
 
 def _places_of(curves: Mapping[str, Any]) -> tuple[Sequence[float], Axis]:
     """Where the values of curves lie, and the axis."""
-    x = curves.get("x", curves.get("lambda"))
+    x = curves.get("x")
     if x is None:
         return range(len(curves["names"])), named_axis(curves["names"], LEFT, RIGHT)
     make = log_axis if curves.get("x_scale") == "log" else axis
     return x, make(x, LEFT, RIGHT)
 
 
-def x_label(curves: Mapping[str, Any]) -> str:
-    """What the places of curves are; older records knew lambda only."""
-    return curves.get("x_label", LAMBDA if "lambda" in curves else "")
-
-
 def heads(curves: Mapping[str, Any]) -> list[str]:
     """Head each place of curves in a table: by its name, or else by its number."""
     if names := curves.get("names"):
         return list(names)
-    return [number(at) for at in curves.get("x", curves.get("lambda", []))]
+    return [number(at) for at in curves.get("x", [])]
 
 
 def _ticks(x: Axis) -> tuple[list[dict[str, Any]], float]:
@@ -229,23 +223,21 @@ def levels_of(result: Result) -> list[str]:
 def values(result: Result) -> dict[str, Any] | None:
     """Lay out one row per column of the pairs, then one per number of the paper.
 
-    The levels of a trend are drawn as a curve already. They are repeated only beside
-    the paper's numbers, which are of them; the rank correlations that were decided
-    have another unit and are then left out.
+    The levels of a trend are drawn as a curve already: of them only those that the
+    paper has numbers of are repeated.
     """
     lines, levels = list((result.curves or {}).get("lines", {})), levels_of(result)
     paper = [entry for entry in result.paper if entry.get("value") is not None]
+    cited_columns = {entry.get("column") for entry in paper}
     found = {
         name: held
         for name in columns(result)
         if (held := _held(result, name))
-        and (not levels or (name in levels) == bool(paper))
+        and (name not in levels or name in cited_columns)
     }
     if not found:
         return None
     inside = [value for held in found.values() for _, value in held]
-    if correlations := bool(levels) and not paper:
-        inside += [-1.0, 1.0]
     for entry in paper:
         spread = entry.get("spread") or 0.0
         inside += [entry["value"] - spread, entry["value"] + spread]
@@ -255,7 +247,7 @@ def values(result: Result) -> dict[str, Any] | None:
         middle = mean(value for _, value in held)
         rows.append(
             {
-                "label": "rank correlation" if correlations else name,
+                "label": name,
                 "value": number(middle, _places(x)),
                 "colour": lines.index(name) % COLOURS if name in lines else None,
                 "mean": x(middle),
@@ -267,7 +259,7 @@ def values(result: Result) -> dict[str, Any] | None:
         spread = entry.get("spread") or 0.0
         cites.append(
             {
-                "label": entry.get("label", ""),
+                "label": cited_label(entry),
                 "value": cited(entry),
                 "at": x(entry["value"]),
                 "low": x(entry["value"] - spread),

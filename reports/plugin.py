@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from reports.results import Result, read
-from reports.terminal import count_line, lines
+from reports.terminal import contradictions, count_line, lines
 
 _shown = pytest.StashKey[tuple[list[Result], Path]]()
 
@@ -46,8 +46,8 @@ def pytest_claims_results(config: pytest.Config, path: Path) -> None:
         return
     from reports import page  # jinja2 is not needed by sessions without claims
 
-    at = config.rootpath / config.getoption("report_dir") / "index.html"
-    page.write(at, results, page.written(path))
+    at = path.with_name("index.html")
+    page.write(at, results)
     config.stash[_shown] = (results, at)
 
 
@@ -65,4 +65,6 @@ def pytest_terminal_summary(
         tr.write_line(rest)
     tr.write_line("")
     tr.write_line(count_line(results), bold=True)
+    for text in contradictions(results):
+        tr.write_line(text, red=True)
     tr.write_line(f"page: {at}")

@@ -1,26 +1,33 @@
-"""One claim on one setting as a record, and the file of such records."""
+"""One claim at one place as a record, and the files of such records.
+
+The one place that writes and reads them: `append` as results come, `read`, and `merge`
+into a file that keeps the newest of each place.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
-from datetime import UTC, datetime
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import filelock
+
 VERDICTS = ("supported", "refuted", "inconclusive", "error")
+LEANINGS = ("", "for", "against")
 
 
 class Status(NamedTuple):
-    """How a verdict reads beside what was declared: never by its colour alone."""
+    """How a verdict reads beside what is on record: never by its colour alone."""
 
     key: str  # in HTML attributes and CSS
     word: str  # on the page
-    short: str  # in the terminal; upper case asks for attention
-    counted: str  # in the line of counts, after a number
+    counted: str  # after a number
     symbol: str
     colour: str  # a pytest markup name
 
@@ -28,27 +35,12 @@ class Status(NamedTuple):
 STATUSES = {
     status.key: status
     for status in (
-        Status("supported", "supported", "supported", "supported", "✓", "green"),
-        Status(
-            "declared",
-            "refuted, as declared",
-            "as declared",
-            "refuted as declared",
-            "⊘",
-            "cyan",
-        ),
-        Status("refuted", "refuted", "REFUTED", "refuted", "✗", "red"),
-        Status("inconclusive", *["inconclusive"] * 3, "?", "yellow"),
-        Status("error", "error", "ERROR", "errors", "!", "red"),
-        # A claim declared refuted that holds after all: its strict xfail fails.
-        Status(
-            "undeclared",
-            "supported, unexpected",
-            "UNDECLARED",
-            "supported though declared refuted",
-            "⚑",
-            "red",
-        ),
+        Status("supported", "supported", "supported", "✓", "green"),
+        Status("known", "refuted, as on record", "refuted as on record", "⊘", "cyan"),
+        Status("refuted", "refuted", "refuted", "✗", "red"),
+        Status("inconclusive", "inconclusive", "inconclusive", "?", "yellow"),
+        Status("error", "error", "errors", "!", "red"),
+        Status("contradicts", *["contradicts the record"] * 2, "⚑", "red"),
     )
 }
 
@@ -59,6 +51,54 @@ class Result:
 
     The fields are the keys of one line of ``results.jsonl``. Numbers that were not
     measured, or are not finite, are None. See `from_json`.
+
+    Attributes
+    ----------
+    id, setting, variant, scale
+        The place. The id is the topic and the claim's name, with a slash.
+    kind
+        ``"empirical"`` or ``"invariant"``.
+    sentence, source, quantity, unit
+        What is claimed and where; what was measured of it and in which unit.
+    rule, decision, margin, alpha
+        The rule's name, what it decides in words, its margin and error rate.
+    verdict, leaning
+        One of `VERDICTS`; ``"for"`` or ``"against"`` where an inconclusive one leans.
+    estimate, low, high, spread, n
+        Mean of the n independent units, its interval of level 1 - 2 alpha, off which
+        the verdict is read, and the standard deviation of the units.
+    p, p_against, p_flip, p_page
+        One-sided p-values: for the claim, against it, for it by sign flips, and Page's.
+    detectable, needed
+        The effect that is found with 80% power; how many units would decide the claim
+        if the estimate is right.
+    grain
+        The least step of the measure.
+    effect, effect_spread
+        The paper's value of the same quantity, with its standard deviation.
+    share, share_low, share_high
+        The estimate and its interval over the paper's effect.
+    pairs
+        One mapping a unit: its name, ``pair``, and the values of each column.
+    curves
+        See `check_curves`.
+    paper
+        The paper's numbers: ``label``, ``column``, ``value``, ``spread``; first those
+        of the quantity that was decided, whose column is ``decided``.
+    fixtures
+        Networks: ``name``, ``key``, ``seeds``, ``failed`` seeds, ``digest``, and the
+        ``images`` measured where not all were.
+    first_seed, device, machine, versions, commit, seconds, nodeid, measured_at
+        Provenance. The commit is "" where the code had changes; the time has its
+        offset.
+    accepted
+        The verdict on record, or "".
+    red
+        Why this result makes the run red, or "".
+    error
+        What went wrong, or "".
+    long
+        Whether the claim is left out of short runs.
     """
 
     id: str
@@ -75,27 +115,40 @@ class Result:
     margin: float | None
     alpha: float | None
     verdict: str
-    expected: str
-    reason: str
+    leaning: str
     estimate: float | None
     low: float | None
     high: float | None
+    spread: float | None
     p: float | None
-    p_holm: float | None
+    p_against: float | None
+    p_flip: float | None
+    p_page: float | None
     n: int | None
     detectable: float | None
+    needed: int | None
+    grain: float | None
+    effect: float | None
+    effect_spread: float | None
+    share: float | None
+    share_low: float | None
+    share_high: float | None
     pairs: list[dict[str, Any]]
     curves: dict[str, Any] | None
     paper: list[dict[str, Any]]
     fixtures: list[dict[str, Any]]
+    first_seed: int | None
     device: str
+    machine: dict[str, str]
     versions: dict[str, str]
     commit: str
     seconds: float | None
     nodeid: str
-    outcome: str
-    error: str = ""
-    measured_at: str = ""  # ISO 8601 with offset; "" in files from before it was noted
+    accepted: str
+    red: str
+    error: str
+    measured_at: str
+    long: bool
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Result:
@@ -105,39 +158,52 @@ class Result:
         ----------
         record : mapping
             One decoded line. Keys that this version does not know are left out;
-            null stands for an empty list, mapping or string.
+            null stands for an empty list, mapping or string, and for numbers that
+            are not finite.
 
         Raises
         ------
         ValueError
-            Names every missing key, or the key whose value has the wrong type.
+            Names every missing key, or the key whose value is wrong.
         """
-        needed = [f.name for f in fields(cls) if f.default is MISSING]
-        if missing := [name for name in needed if name not in record]:
+        names = [field.name for field in fields(cls)]
+        if missing := [name for name in names if name not in record]:
             raise ValueError(
                 f"missing {', '.join(map(repr, missing))}; a record needs all of: "
-                + ", ".join(needed)
+                + ", ".join(names)
             )
         values: dict[str, Any] = {}
         for field in fields(cls):
-            value = record.get(field.name)
-            for kind, word in _KINDS[str(field.type)]:
-                if value is None:
-                    value = None if "None" in str(field.type) else kind()
-                elif not isinstance(value, kind) or isinstance(value, bool):
-                    raise ValueError(f"{field.name!r} must be {word}, got {value!r}")
+            value, kind = _finite(record[field.name]), str(field.type)
+            wanted, word = _KINDS[kind]
+            if value is None:
+                value = None if "None" in kind else wanted()
+            elif not isinstance(value, wanted) or (
+                isinstance(value, bool) and wanted is not bool
+            ):
+                raise ValueError(f"{field.name!r} must be {word}, got {value!r}")
             values[field.name] = value
-        if values["verdict"] not in VERDICTS:
-            raise ValueError(
-                f"'verdict' is {values['verdict']!r}; give one of "
-                + ", ".join(map(repr, VERDICTS))
-            )
+        for name, choices in (
+            ("verdict", VERDICTS),
+            ("leaning", LEANINGS),
+            ("accepted", ("", *VERDICTS[:-1])),
+        ):
+            if values[name] not in choices:
+                raise ValueError(
+                    f"{name!r} is {values[name]!r}; give one of "
+                    + ", ".join(map(repr, choices))
+                )
         if not values["scale"]:
             raise ValueError("'scale' is empty: give the scale's name, as 'digits'")
-        check_curves(values["curves"])
+        check_curves(record["curves"])
         result = cls(**values)
         _ = result.when  # refuses what is no time
         return result
+
+    @property
+    def place(self) -> tuple[str, str, str, str]:
+        """Id, setting, variant and scale: of two results there the newer counts."""
+        return self.id, self.setting, self.variant, self.scale
 
     @property
     def topic(self) -> str:
@@ -161,9 +227,7 @@ class Result:
 
     @property
     def when(self) -> datetime:
-        """When it was measured; the earliest time there is where that is not known."""
-        if not self.measured_at:
-            return datetime.min.replace(tzinfo=UTC)
+        """When it was measured."""
         try:
             when = datetime.fromisoformat(self.measured_at)
         except ValueError:
@@ -177,12 +241,37 @@ class Result:
 
     @property
     def status(self) -> Status:
-        """The verdict beside what was declared."""
-        if self.expected == "refuted" and self.verdict == "refuted":
-            return STATUSES["declared"]
-        if self.expected == "refuted" and self.verdict == "supported":
-            return STATUSES["undeclared"]
+        """The verdict beside what is on record, as a category to count and filter."""
+        if self.verdict == "error":
+            return STATUSES["error"]
+        if self.red:
+            return STATUSES["contradicts"]
+        if self.verdict == self.accepted == "refuted":
+            return STATUSES["known"]
         return STATUSES[self.verdict]
+
+    @property
+    def label(self) -> str:
+        """The verdict with its leaning and, where that says more, what is on record.
+
+        Examples
+        --------
+        >>> from reports.tests.made_up import made
+        >>> made(verdict="refuted", accepted="refuted").label
+        'refuted, as on record'
+        >>> made(verdict="inconclusive", leaning="for", accepted="inconclusive").label
+        'inconclusive, leans for'
+        >>> made(accepted="inconclusive").label  # news, and no failure
+        'supported, on record: inconclusive'
+        """
+        text = self.verdict + (f", leans {self.leaning}" if self.leaning else "")
+        if self.verdict == "error":
+            return text
+        if self.red:
+            return f"{text}, contradicts the record"
+        if self.accepted not in ("", self.verdict):
+            return f"{text}, on record: {self.accepted}"
+        return f"{text}, as on record" if self.status.key == "known" else text
 
     @property
     def measured(self) -> str:
@@ -192,28 +281,50 @@ class Result:
         """
         if self.estimate is None:
             return "not measured"
-        ends = [end for end in (self.low, self.high) if end is not None]
-        width = 2 * max((abs(end - self.estimate) for end in ends), default=0.0)
-        places = max(0, 1 - math.floor(math.log10(width))) if width else None
+        text = _with_interval(self.estimate, self.low, self.high)
         # Differences of points carry their sign; a share or a deviation shows none.
-        differs = self.unit == "points"
-        text = ("+" if differs and self.estimate > 0 else "") + number(
-            self.estimate, places
-        )
-        if ends:
-            low = "(-inf" if self.low is None else f"[{number(self.low, places)}"
-            high = "inf)" if self.high is None else f"{number(self.high, places)}]"
-            text += f" {low}, {high}"
-        return f"{text} {self.unit}".strip()
+        sign = "+" if self.unit == "points" and self.estimate > 0 else ""
+        return f"{sign}{text} {self.unit}".strip()
+
+    @property
+    def of_effect(self) -> str:
+        """The share of the paper's effect with its interval, as ``1.4 [1.1, 1.8]``.
+
+        "" where the paper gives no effect of this quantity, or none beyond its spread.
+        """
+        if self.share is None:
+            return ""
+        return _with_interval(self.share, self.share_low, self.share_high)
+
+    @property
+    def in_paper(self) -> str:
+        """The paper's value of the very quantity that was measured; "" if none."""
+        if self.effect is None:
+            return ""
+        return cited({"value": self.effect, "spread": self.effect_spread})
 
 
-_KINDS: dict[str, list[tuple[Any, str]]] = {
-    "str": [(str, "a string")],
-    "int | None": [(int, "an integer or null")],
-    "float | None": [((int, float), "a number or null")],
-    "list[dict[str, Any]]": [(list, "a list")],
-    "dict[str, str]": [(dict, "an object")],
-    "dict[str, Any] | None": [(dict, "an object or null")],
+def _with_interval(value: float, low: float | None, high: float | None) -> str:
+    """Write a value with its interval; no end at all means that it has none."""
+    ends = [end for end in (low, high) if end is not None]
+    width = 2 * max((abs(end - value) for end in ends), default=0.0)
+    places = max(0, 1 - math.floor(math.log10(width))) if width else None
+    text = number(value, places)
+    if ends:
+        opened = "(-inf" if low is None else f"[{number(low, places)}"
+        closed = "inf)" if high is None else f"{number(high, places)}]"
+        text += f" {opened}, {closed}"
+    return text
+
+
+_KINDS: dict[str, tuple[Any, str]] = {
+    "str": (str, "a string"),
+    "bool": (bool, "true or false"),
+    "int | None": (int, "an integer or null"),
+    "float | None": ((int, float), "a number or null"),
+    "list[dict[str, Any]]": (list, "a list"),
+    "dict[str, str]": (dict, "an object"),
+    "dict[str, Any] | None": (dict, "an object or null"),
 }
 
 
@@ -245,16 +356,60 @@ def cited(entry: Mapping[str, Any]) -> str:
     value, spread = entry.get("value"), entry.get("spread")
     if value is None:
         return "-"
-    return f"{value:g}" + (f" ± {spread:g}" if spread is not None else "")
+    return f"{value:.4g}" + (f" ± {spread:.2g}" if spread is not None else "")
+
+
+def cited_label(entry: Mapping[str, Any]) -> str:
+    """Say what a number of the paper is of, as ``repair: VGG16, WM``."""
+    column = entry.get("column", "")
+    named = [column] if column not in ("", "decided") else []
+    return ": ".join([*named, entry.get("label", "")])
 
 
 def counts(results: Iterable[Result]) -> dict[str, int]:
-    """Count results by the key of their status; all keys but ``undeclared`` appear."""
+    """Count results by the key of their status; `contradicts` appears if any is."""
     found = dict.fromkeys(STATUSES, 0)
     for result in results:
         found[result.status.key] += 1
-    if not found["undeclared"]:
-        del found["undeclared"]
+    if not found["contradicts"]:
+        del found["contradicts"]
+    return found
+
+
+def corrected(
+    results: Sequence[Result],
+) -> dict[tuple[str, str, str, str], float]:
+    """Correct p-values for their number by Holm's method, each scale by itself.
+
+    Parameters
+    ----------
+    results : sequence of Result
+        All of a family: the corrected values depend on which others are given, which
+        is why records do not hold them. No verdict depends on them.
+
+    Returns
+    -------
+    dict
+        From `Result.place` to the corrected p, for results that have one.
+
+    References
+    ----------
+    Holm (1979), A simple sequentially rejective multiple test procedure.
+
+    Examples
+    --------
+    >>> from reports.tests.made_up import made
+    >>> held = [made(p=0.01), made(setting="mlp", p=0.04), made(setting="bn-vgg")]
+    >>> list(corrected([*held[:2], made(variant="none", p=None)]).values())
+    [0.02, 0.04]
+    """
+    found = {}
+    for scale in dict.fromkeys(result.scale for result in results):
+        family = [r for r in results if r.scale == scale and r.p is not None]
+        highest = 0.0
+        for rank, result in enumerate(sorted(family, key=lambda r: r.p or 0.0)):
+            highest = max(highest, min(1.0, (len(family) - rank) * (result.p or 0.0)))
+            found[result.place] = highest
     return found
 
 
@@ -277,8 +432,6 @@ def check_curves(curves: Mapping[str, Any] | None) -> None:
             What the places are, and what the values are with their unit.
         ``x_scale``
             ``"linear"``, the default, or ``"log"``.
-        ``lambda``
-            Stands for ``x`` in older records.
 
     Raises
     ------
@@ -293,7 +446,7 @@ def check_curves(curves: Mapping[str, Any] | None) -> None:
     """
     if not curves or not curves.get("lines"):
         return
-    x, names = curves.get("x", curves.get("lambda")), curves.get("names")
+    x, names = curves.get("x"), curves.get("names")
     if not (names if x is None else x):
         raise ValueError(
             "the curves have no places: give 'x', a number for each, or 'names'"
@@ -324,21 +477,22 @@ def check_curves(curves: Mapping[str, Any] | None) -> None:
 
 
 def newest(results: Iterable[Result]) -> list[Result]:
-    """Keep the newest result of each claim, setting, variant and scale.
+    """Keep the newest result of each place.
 
-    Of two from the same time the later in the order given stays, so that a file's
-    lines, and files given from old to new, need no times.
+    Of two from the same time the later in the order given stays.
     """
     found: dict[tuple[str, ...], Result] = {}
     for result in results:
-        key = (result.id, result.setting, result.variant, result.scale)
-        if key not in found or result.when >= found[key].when:
-            found[key] = result
+        if result.place not in found or result.when >= found[result.place].when:
+            found[result.place] = result
     return list(found.values())
 
 
 def read(path: str | os.PathLike[str]) -> list[Result]:
     """Read a file of results.
+
+    A session that is killed while it appends leaves an unfinished last line: it is
+    left out, with a warning.
 
     Raises
     ------
@@ -354,24 +508,85 @@ def read(path: str | os.PathLike[str]) -> list[Result]:
             "results.jsonl"
         )
     results = []
-    # Not splitlines: a sentence may hold other line separators than this one.
-    for count, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+    # Bytes, since a letter may be torn too; not splitlines, since a sentence may hold
+    # other line separators than this one.
+    lines = path.read_bytes().split(b"\n")
+    for count, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            record = _finite(json.loads(line))
+            record = json.loads(line)
+        except ValueError as error:
+            if count == len(lines):  # no line break: the writer did not get so far
+                warnings.warn(
+                    f"{path}, line {count} is unfinished, as a killed session leaves "
+                    "it: left out",
+                    stacklevel=2,
+                )
+                break
+            raise ValueError(f"{path}, line {count}: {error}") from None
+        try:
             if not isinstance(record, dict):
-                raise ValueError(f"expected a JSON object, got {line[:40]!r}")
+                raise ValueError(f"expected a JSON object, got {line[:40].decode()!r}")
             results.append(Result.from_json(record))
         except ValueError as error:
             raise ValueError(f"{path}, line {count}: {error}") from None
     return results
 
 
+def append(path: str | os.PathLike[str], result: Result) -> None:
+    """Append a result as one line, so that a killed session keeps what it has.
+
+    An unfinished line at the end of the file, of another session that was killed, is
+    cut off first, as it would spoil this one.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+b") as file:
+        if size := file.tell():
+            file.seek(size - 1)
+            if file.read() != b"\n":
+                file.seek(0)
+                file.truncate(file.read().rfind(b"\n") + 1)
+        file.write(_line(result).encode())
+        file.flush()
+
+
 def write(path: str | os.PathLike[str], results: Iterable[Result]) -> None:
-    """Write results as JSON lines, whole or not at all; numbers not finite are null."""
-    lines = [json.dumps(_finite(asdict(result))) + "\n" for result in results]
-    write_text(path, "".join(lines))
+    """Write results as JSON lines, whole or not at all."""
+    write_text(path, "".join(map(_line, results)))
+
+
+def merge(path: str | os.PathLike[str], results: Iterable[Result]) -> None:
+    """Merge results into a file that keeps the newest of each place.
+
+    What was measured elsewhere stays, so that a session of a few claims, or at another
+    scale, loses nothing.
+
+    Parameters
+    ----------
+    path
+        File of results; made if there is none. Its lock lies beside it, as several
+        sessions may end at once.
+    results : iterable of Result
+
+    Raises
+    ------
+    ValueError
+        The file is not one of results: it is left as it is.
+    TimeoutError
+        Another process has kept the lock for a minute.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(path.with_name(f".{path.name}.lock"), timeout=60):
+        try:
+            held = read(path) if path.exists() else []
+        except ValueError as error:
+            raise ValueError(
+                f"{error}; mend the line, or move the file away and a new one is begun"
+            ) from None
+        write(path, sorted(newest([*held, *results]), key=lambda r: r.place))
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
@@ -387,6 +602,10 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _line(result: Result) -> str:
+    return json.dumps(_finite(asdict(result))) + "\n"
 
 
 def _finite(value: Any) -> Any:

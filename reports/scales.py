@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from reports.results import Result, newest
 
+HEADLINES = ("renormalization/rescale-beats-repair",)
+"""Claims that decide a finding of a paper's abstract: they stand first."""
+
 ORDER = ("digits", "mnist", "cifar10", "paper")
 """From the smallest networks to the papers' own; other scales follow by name."""
 
@@ -49,6 +52,13 @@ def scales_of(results: Iterable[Result]) -> list[str]:
     return sorted({result.scale for result in results}, key=rank)
 
 
+def rank(result: Result) -> tuple[int, str]:
+    """Where a result's claim stands: headlines first, then topics in their order."""
+    if result.id in HEADLINES:
+        return (HEADLINES.index(result.id), "")
+    return (len(HEADLINES), result.topic)
+
+
 def by_claim(results: Iterable[Result]) -> list[list[Row]]:
     """Group results into claims, and each claim's into rows.
 
@@ -61,7 +71,8 @@ def by_claim(results: Iterable[Result]) -> list[list[Row]]:
     Returns
     -------
     list of list of Row
-        The rows of each claim; claims by topic, all else in the order of the results.
+        The rows of each claim; headlines first, then claims by topic, all else in the
+        order of the results.
     """
     kept = newest(results)
     scales = scales_of(kept)
@@ -76,4 +87,4 @@ def by_claim(results: Iterable[Result]) -> list[list[Row]]:
         ]
         for places in found.values()
     ]
-    return sorted(claims, key=lambda rows: rows[0].newest.topic)
+    return sorted(claims, key=lambda rows: rank(rows[0].newest))

@@ -3,19 +3,17 @@
 Those of several scales stand in one line, a column for each scale.
 """
 
-import re
 from collections.abc import Sequence
 from itertools import groupby
 
-from reports.results import STATUSES, Result, cited, counts
-from reports.scales import Row, by_claim, scales_of
+from reports.results import STATUSES, Result
+from reports.scales import HEADLINES, Row, by_claim, rank, scales_of
 
-VERDICT = max(len(status.short) for status in STATUSES.values()) + 1
-PAPER = 16  # room that the paper's column asks for: a value with its spread
+PAPER = 11  # room that the paper's column asks for: a value with its spread
 
 
 def lines(results: Sequence[Result], width: int = 80) -> list[tuple[str, str, str]]:
-    """Lay results out in columns, grouped by topic.
+    """Lay results out in columns, headline claims first, then grouped by topic.
 
     Parameters
     ----------
@@ -27,38 +25,107 @@ def lines(results: Sequence[Result], width: int = 80) -> list[tuple[str, str, st
     -------
     list of (str, str, str)
         Colour (a pytest markup name, or ""), verdict padded to its column, and the
-        rest of the line: claim with setting, measured with interval, the paper's.
+        rest of the line: claim with setting, measured with interval, the paper's value
+        of the same quantity, and the share of it that was measured.
 
     Notes
     -----
-    Where a claim's name has no room beside its setting it stands above its settings.
-    Only the paper's column and the text of an error are ever cut short.
+    Where a claim's name has no room beside its setting it stands above its settings,
+    with the unit. Where the share has no room beside that, its interval is left out,
+    or the share; only the paper's column and the text of an error are ever cut short.
     """
-    room = max(width, 80) - 1 - VERDICT
+    verdicts = max(map(len, ["verdict", *map(_verdict, results)])) + 2
+    room = max(width, 80) - 1 - verdicts
     fine = [result for result in results if not result.error]
-    measured = max((len(result.measured) for result in fine), default=0)
-    measured = max(measured, len("measured"))
-    whole = max((len(f"{r.claim} [{r.where}]") for r in results), default=0)
-    wide = whole + measured + PAPER + 4 <= room
-    # Stable sorts: topics in alphabetical order, claims as they come.
-    ordered = sorted(results, key=lambda r: r.topic)
+
+    def size(texts: Sequence[str], head: str) -> int:
+        return max(map(len, [head, *texts]))
+
+    paper = size([_paper(r) for r in fine], "paper") if any(map(_paper, fine)) else 0
+    whole = size([f"{r.claim} [{r.where}]" for r in results], "claim")
+    measured = size([r.measured for r in fine], "measured")
+    share = size([r.of_effect for r in fine], "") if any(map(_paper, fine)) else 0
+    wide = whole + measured + paper + share + 6 <= room
+    if wide:
+        name = whole
+    else:
+        name = size([f"[{r.where}]" for r in results], "setting")
+        measured = size([_bare(r) for r in fine], "measured")
+    paper = min(paper, max(0, room - name - measured - 4))
+    left = room - name - measured - paper - 6
+    shares = next(
+        (
+            told
+            for told in (
+                {r.place: r.of_effect for r in fine},
+                {r.place: r.of_effect.split(" ")[0] for r in fine},
+            )
+            if size(list(told.values()), "share") <= left
+        ),
+        {},
+    )
+
+    def line(*cells: str) -> str:
+        sizes = (name, measured, paper, 0)
+        return "  ".join(map(str.ljust, cells, sizes)).rstrip()
+
+    head = line(
+        "claim" if wide else "setting",
+        "measured",
+        shorten("paper", paper),
+        "share" if any(shares.values()) else "",
+    )
+    rows = [("", "verdict".ljust(verdicts), head)]
+    # Stable sorts: claims as they come within what ranks alike.
+    ordered = sorted(results, key=rank)
     first = {r.id: place for place, r in reversed(list(enumerate(ordered)))}
     ordered.sort(key=lambda r: first[r.id])
-    name = whole if wide else max((len(r.where) + 2 for r in results), default=0)
-    name = max(name, len("setting"))
-    paper = room - name - measured - 4
-    head = f"{'claim' if wide else 'setting':{name}}  {'measured':{measured}}  paper"
-    rows = [("", "verdict".ljust(VERDICT), head)]
-    for title, group in groupby(ordered, lambda r: r.topic if wide else r.id):
-        rows.append(("", title, ""))
+    for title, held in groupby(ordered, lambda r: _topic(r) if wide else r.id):
+        group = list(held)
+        rows.append(("", title if wide else _heading(group[0]), ""))
         for r in group:
             label = f"{r.claim} [{r.where}]" if wide else f"[{r.where}]"
-            found = f"{r.measured:{measured}}  {shorten(_paper(r), paper)}"
-            if r.error:  # it takes the place of the paper's value too
-                found = shorten(" ".join(r.error.split()), room - name - 2)
-            rest = f"{label:{name}}  {found}".rstrip()
-            rows.append((r.status.colour, r.status.short.ljust(VERDICT), rest))
+            rest = line(
+                label,
+                r.measured if wide else _bare(r),
+                shorten(_paper(r), paper),
+                shares.get(r.place, ""),
+            )
+            if r.error:  # it takes the place of all numbers
+                told = shorten(" ".join(r.error.split()), room - name - 2)
+                rest = f"{label:{name}}  {told}"
+            rows.append((r.status.colour, _verdict(r).ljust(verdicts), rest))
     return rows
+
+
+def _topic(result: Result) -> str:
+    return "headline" if result.id in HEADLINES else result.topic
+
+
+def _heading(result: Result) -> str:
+    return f"{result.id}, in {result.unit}" if result.unit else result.id
+
+
+def _bare(result: Result) -> str:
+    """Write what was measured without its unit."""
+    return result.measured.removesuffix(result.unit).rstrip()
+
+
+def _paper(result: Result) -> str:
+    return result.in_paper.replace(" ", "")
+
+
+def _verdict(result: Result) -> str:
+    """Write a verdict in few words; upper case and ``!`` ask for attention.
+
+    A refutation in lower case is on record; an inconclusive one that leans says so
+    instead.
+    """
+    if result.status.key == "contradicts":
+        return f"! {result.verdict}"
+    if result.status.key in ("refuted", "error"):
+        return result.verdict.upper()
+    return f"leans {result.leaning}" if result.leaning else result.verdict
 
 
 def side_by_side(results: Sequence[Result], width: int = 80) -> list[str]:
@@ -76,7 +143,8 @@ def side_by_side(results: Sequence[Result], width: int = 80) -> list[str]:
     list of str
         A line that says what the symbols mean, the heads, and for each claim its id
         and unit with its settings below: the symbol of the verdict and the measured
-        value for each scale, nothing where there is none, and the paper's numbers.
+        value for each scale, nothing where there is none, and the paper's value of the
+        same quantity.
 
     Notes
     -----
@@ -102,8 +170,7 @@ def side_by_side(results: Sequence[Result], width: int = 80) -> list[str]:
     text = ["   ".join(legend), "", line(heads, "in the paper")]
     below = iter(cells)
     for claim in claims:
-        first = claim[0].newest
-        text.append(f"{first.id}, in {first.unit}" if first.unit else first.id)
+        text.append(_heading(claim[0].newest))
         for row in claim:
             text.append(line(next(below), shorten(_paper(row.newest), paper)))
             for scale, result in row.results.items():
@@ -121,7 +188,7 @@ def _cells(row: Row, scales: Sequence[str], intervals: bool = True) -> tuple[str
     for scale in scales:
         text = ""
         if result := row.results.get(scale):
-            text = result.measured.removesuffix(result.unit).rstrip()
+            text = _bare(result)
             if result.error:
                 text = "error"
             elif result.estimate is not None and not intervals:
@@ -136,11 +203,42 @@ def _sizes(rows: Sequence[tuple[str, ...]]) -> list[int]:
 
 
 def count_line(results: Sequence[Result]) -> str:
-    """Write the counts, as ``31 supported, 2 refuted as declared, ...``."""
-    text = ", ".join(
-        f"{count} {STATUSES[key].counted}" for key, count in counts(results).items()
+    """Write the counts, as ``3 supported, 2 refuted (1 as on record), ...``."""
+
+    def count(verdict: str, what: str, part: Sequence[Result]) -> str:
+        found = sum(result.verdict == verdict for result in results)
+        return f"{found} {verdict}" + (f" ({len(part)} {what})" if part else "")
+
+    known = [r for r in results if r.status.key == "known"]
+    leaning = [r for r in results if r.leaning and r.verdict == "inconclusive"]
+    errors = sum(r.verdict == "error" for r in results)
+    return ", ".join(
+        [
+            count("supported", "", []),
+            count("refuted", "as on record", known),
+            count("inconclusive", "leaning", leaning),
+            f"{errors} error" + ("s" if errors != 1 else ""),
+        ]
     )
-    return re.sub(r"\b1 errors", "1 error", text)
+
+
+def contradictions(results: Sequence[Result]) -> list[str]:
+    """Tell what contradicts the record: a head, and a line each; none, no lines.
+
+    Errors are not among them: their lines say what is wrong already.
+    """
+    found = [result for result in results if result.status.key == "contradicts"]
+    if not found:
+        return []
+    head = f"{len(found)} contradict{'s' if len(found) == 1 else ''} the record:"
+    several = len(scales_of(results)) > 1
+    return [
+        head,
+        *(
+            f"  {r.id} [{r.where}]{f' at {r.scale}' if several else ''}: {r.red}"
+            for r in found
+        ),
+    ]
 
 
 def shorten(text: str, width: int) -> str:
@@ -154,10 +252,3 @@ def shorten(text: str, width: int) -> str:
     if len(text) <= width:
         return text
     return text[: width - 1].rstrip() + "…" if width > 1 else ""
-
-
-def _paper(result: Result) -> str:
-    return "; ".join(
-        f"{cited(entry).replace(' ', '')} {entry.get('label', '')}".strip()
-        for entry in result.paper[:3]
-    )

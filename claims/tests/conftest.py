@@ -1,16 +1,11 @@
 """What tests of all claims begin with."""
 
-import importlib
-from pathlib import Path
-
 import pytest
 
-from claims.claim import CLAIMS, Claim
+from claims import claim
 
 
 @pytest.fixture(scope="session")
-def declared() -> dict[str, Claim]:
+def declared() -> dict[str, claim.Claim]:
     """Every claim of every module."""
-    for path in sorted(Path(__file__).parents[1].glob("test_*.py")):
-        importlib.import_module(f"claims.{path.stem}")
-    return dict(CLAIMS)
+    return claim.declared()

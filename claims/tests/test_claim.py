@@ -1,367 +1,182 @@
-"""Declaring a claim, and deciding an invariant by a property test."""
-
-from functools import partial
-from types import SimpleNamespace
+"""Declaring a claim: what is refused, where it is asked, and by which margin."""
 
 import pytest
 
-from claims.claim import CLAIMS, Claim, Inconclusive, PaperValue, Refuted, Trial
-from claims.decisions import exact, trend
+from claims import claim as module
+from claims.claim import Claim, Place, claim, declared, places_of
+from claims.evidence import FEWEST, exact, noninferiority, superiority
+from claims.papers import paper, raised
+from fixtures import scales
+from fixtures.scales import Name
+
+DIGITS = scales.get("digits")
+TABLES = paper("2402.05966v1", "section 4.1", tables=("1", "4"))
 
 
-def claim(**more):
+def made(**more):
     given = {
         "id": "topic/claim",
-        "sentence": "s",
-        "source": "p",
-        "quantity": "q",
-        "rule": partial(exact, tolerance=1e-9),
-        "settings": ("mlp",),
+        "sentence": "It is so.",
+        "source": TABLES,
+        "quantity": "a difference",
+        "rule": superiority(),
+        "settings": (Name("plain-vgg"), Name("mlp")),
         "variants": ("weights", "activations"),
     }
     return Claim(**given | more)
 
 
-@pytest.fixture(autouse=True)
-def declared(monkeypatch):
-    """Claims of these tests are forgotten after each."""
-    monkeypatch.setattr("claims.claim.CLAIMS", {})
-    return CLAIMS
+def names(claim, scale=DIGITS):
+    return [place.name for place in claim.places(scale)]
 
 
-@pytest.fixture
-def trial():
-    [parameter, _] = claim().parameters("digits", ("mlp",))
-    return Trial(parameter.values[0], bench=None)
+def test_the_function_is_the_claim(monkeypatch):
+    """Module and name make the id, the docstring the sentence; words are settings."""
+    monkeypatch.setattr(module, "_declared", {})
 
-
-def test_ids_are_unique():
-    """History is keyed by the id, so that two claims must not share one."""
-    claim()
-    with pytest.raises(ValueError, match="two claims are called 'topic/claim'"):
-        claim()
-
-
-def test_refutation_is_declared_where_the_claim_is_asserted():
-    """A typing error in a declaration must not silently declare nothing."""
-    with pytest.raises(ValueError, match="where it is not asserted"):
-        claim(refuted={("digits", "mpl", "weights"): "a typing error"})
-
-
-def test_undecided_places_have_a_reason_and_no_mark():
-    """It stands in the record; whatever is decided there passes or fails as ever."""
-    made = claim(undecided={("digits", "mlp", "weights"): "too few pairs"})
-    first, second = made.parameters("digits", ("mlp",))
-    assert not first.marks and not second.marks
-    record = first.values[0].record()
-    assert (record["expected"], record["reason"]) == ("supported", "too few pairs")
-    assert second.values[0].record()["reason"] == ""
-    with pytest.raises(ValueError, match="refuted or undecided at digits on 'mpl'"):
-        claim(id="topic/other", undecided={("digits", "mpl", "weights"): "typing"})
-
-
-def test_parameters_and_marks():
-    """Settings times variants; a strict xfail where a refutation is declared."""
-    made = claim(refuted={("digits", "mlp", "weights"): "why"})
-    first, second = made.parameters("digits", ("mlp",))
-    [mark] = first.marks
-    assert (first.id, second.id) == ("mlp-weights", "mlp-activations")
-    assert mark.name == "xfail" and mark.kwargs["strict"]
-    assert mark.kwargs["raises"] is Refuted and mark.kwargs["reason"] == "why"
-    assert not second.marks
-    assert not any(p.marks for p in made.parameters("another scale", ("mlp",)))
-
-
-def test_paper_values_stand_beside_their_variant():
-    """A number for weights is not shown beside activations."""
-    made = claim(
-        paper=(PaperValue("both", 1.0), PaperValue("one", 2.0, None, "mlp", "weights"))
+    @claim(
+        source=TABLES,
+        quantity="q",
+        rule=superiority(),
+        settings="plain-vgg mlp",
+        variants="weights none",
+        networks=10,
     )
-    labels = [
-        [value["label"] for value in parameter.values[0].record()["paper"]]
-        for parameter in made.parameters("digits", ("mlp",))
-    ]
-    assert labels == [["both", "one"], ["both"]]
+    def test_bigger_is_better(trial):
+        """Bigger
+        is better."""
+
+    [mark] = test_bigger_is_better.pytestmark
+    [found] = mark.args
+    assert (found.id, found.sentence) == ("claim/bigger-is-better", "Bigger is better.")
+    assert found.settings == ("plain-vgg", "mlp")
+    assert found.variants == ("weights", "none") and found.networks == 10
+    assert module._declared == {"claim/bigger-is-better": found}
 
 
-def test_examine_supports(trial):
-    """A check that passes with small deviations is supported."""
-    trial.examine(lambda: None, [0.0, 1e-12])
-    assert trial.record["verdict"] == "supported"
-    assert trial.record["estimate"] == 1e-12
-
-
-def test_examine_refutes(trial):
-    """A deviation above the tolerance refutes, whatever the check says."""
-    with pytest.raises(Refuted, match=r"measured 0\.1"):
-        trial.examine(lambda: None, [0.1])
-
-
-def test_examine_passes_other_failures_on(trial):
-    """An assertion that is no deviation is not taken for support."""
-
-    def check():
-        raise AssertionError("something else")
-
-    with pytest.raises(AssertionError, match="something else"):
-        trial.examine(check, [0.0])
-    assert "verdict" not in trial.record
-
-
-def test_examine_needs_examples(trial):
-    """A check that saw no example decides nothing."""
-    with pytest.raises(ValueError, match="at least 1 deviation"):
-        trial.examine(lambda: None, [])
-
-
-def test_settings_that_a_scale_lacks_are_left_out():
-    """An invariant on random networks is asserted at every scale."""
-    made = claim(settings=("mlp", "vit", "random"), variants=("",))
-    places = [p.values[0] for p in made.parameters("tiny", ("mlp", "other"))]
-    assert [place.setting for place in places] == ["mlp", "random"]
-
-
-def test_scales_where_a_claim_can_not_be_asked_leave_it_out():
-    """Those with fewer epochs too."""
-    made = claim(not_at={"tiny": "it has too few images"})
-    assert made.parameters("tiny", ("mlp",)) == []
-    assert made.parameters("tiny-epochs3", ("mlp",)) == []
-    assert made.parameters("digits", ("mlp",)) != []
-
-
-def place(**more):
-    """Return the first place of a claim at a scale of three settings."""
-    [parameter, *_] = claim(**more).parameters("tiny", ("mlp", "vgg", "mlp-weights"))
-    return parameter.values[0]
-
-
-def test_places_that_lack_a_setting_to_look_at_are_left_out():
-    """Wherever they are asserted, what they are compared with is there, and they."""
-    made = claim(
-        settings=("mlp", "vgg"),
-        variants=("wide", "deep"),
-        uses=lambda place: (f"{place.setting}-{place.variant}",),
-    )
-    there = ("mlp", "mlp-wide", "vgg-wide", "vgg-deep")
-    assert [p.id for p in made.parameters("tiny", there)] == ["mlp-wide"]
-
-
-@pytest.mark.parametrize(
-    ("fields", "seeds", "demand"),
-    [
-        ({}, 6, {"mlp": 6}),
-        ({"uses": lambda _: ("vgg", "mlp")}, 5, {"mlp": 5, "vgg": 5}),
-        ({"uses": lambda _: ("vgg",)}, 4, {"vgg": 4}),
-        ({"uses": lambda place: [f"mlp-{place.variant}"]}, 4, {"mlp-weights": 4}),
-        ({"networks": 8}, 16, {"mlp": 8}),
-        ({"networks": 8}, 6, {"mlp": 6}),
-        ({"networks": {"mlp": 8}, "uses": lambda _: ("vgg",)}, 16, {"vgg": 8}),
-        ({"networks": {"vgg": 8}, "settings": ("mlp", "vgg")}, 16, {"mlp": 16}),
-        ({"tuple_size": 3}, 16, {"mlp": 15}),
-        ({"tuple_size": 3}, 6, {"mlp": 6}),
-        ({"tuple_size": 3}, 4, {}),
-        ({"tuple_size": 3, "networks": 12}, 16, {"mlp": 12}),
-        ({"tuple_size": 3, "networks": 12}, 8, {"mlp": 6}),
-        ({"settings": ("random",)}, 4, {}),
-    ],
-)
-def test_what_is_declared_says_which_networks_are_wanted(fields, seeds, demand):
-    """Its own setting first; of tuples whole ones, and none if there are not two."""
-    found = place(**fields).demand(seeds)
-    assert [*found.items()] == [*demand.items()]
-
-
-class Twelve:
-    """Stands in for the bench, whose settings have twelve networks."""
-
-    seeds = range(12)
-
-    def setting(self, _):
-        return self
-
-    def networks(self, count):
-        return [SimpleNamespace(seed=n, setting=self) for n in range(12)][:count]
-
-    def pairs(self, count):
-        two = [each.networks for each in self.tuples(2)]
-        return [SimpleNamespace(a=a, b=b, name=f"{a.seed}-{b.seed}") for a, b in two][
-            :count
-        ]
-
-    def tuples(self, size):
-        parts = [self.networks(12)[n : n + size] for n in range(0, 12, size)]
-        return [SimpleNamespace(networks=part, name="some") for part in parts]
-
-    def provenance(self, seeds):
-        return sorted(seeds)
-
-
-@pytest.mark.parametrize(("given", "most"), [(6, 6), (None, 12)])
-def test_no_more_networks_are_looked_at_than_are_declared(given, most):
-    """A test may ask for fewer, and for no more."""
-    trial = Trial(place(networks=given), Twelve())
-    found = [len(trial.networks(count=n)) for n in (None, 4, 8)]
-    assert found == [most, 4, min(8, most)]
-    assert len(trial.pairs()) == most // 2
-
-
-@pytest.mark.parametrize(
-    ("look", "seeds"),
-    [
-        (lambda trial: trial.networks(count=3), [0, 1, 2]),
-        (lambda trial: trial.pairs(count=2), [0, 1, 2, 3]),
-        (lambda trial: (trial.pairs(count=1), trial.networks(count=3)), [0, 1, 2]),
-        (lambda trial: trial.tuples(), list(range(12))),
-    ],
-)
-def test_the_record_names_the_networks_that_were_looked_at(look, seeds):
-    """And not those that the setting has, or that another test has loaded."""
-    trial = Trial(place(tuple_size=3), Twelve())
-    look(trial)
-    trial.decide([0.0, 0.0], names=["a", "b"])
-    assert trial.record["fixtures"] == [seeds]
-
-
-def test_without_its_premise_a_claim_is_inconclusive(trial):
-    """However clear the values are; what was measured is shown."""
-    with pytest.raises(Inconclusive, match="premise not met: no biases"):
-        trial.decide([0.0, 0.0], unmet="no biases", share=[1.0, 2.0])
-    assert trial.record["verdict"] == "inconclusive"
-    assert trial.record["p"] is None
-    assert trial.record["estimate"] == 0.0
-    assert [pair["share"] for pair in trial.record["pairs"]] == [1.0, 2.0]
-
-
-def test_one_value_decides_nothing():
-    """Of few networks some claims have one value only; that is no error."""
-    trial = Trial(place(kind="empirical"), bench=None)
-    with pytest.raises(Inconclusive, match="one value decides nothing: raise --seeds"):
-        trial.decide([1.0])
-    assert trial.record["verdict"] == "inconclusive"
-    Trial(place(id="topic/other", kind="invariant"), bench=None).decide([0.0])
-
-
-@pytest.mark.parametrize("what", ["using", "networks", "pairs"])
-def test_a_setting_that_is_not_declared_is_refused(what):
-    """Its own too, where only others are: a plan would lack its networks."""
-    trial = Trial(place(uses=lambda _: ("vgg",)), Twelve())
-    getattr(trial, what)("vgg")
-    message = (
-        r"topic/claim looks at setting 'mlp', which it does not declare: add it to "
-        r"what the claim's uses= returns"
-    )
-    with pytest.raises(ValueError, match=message):
-        getattr(trial, what)()
-
-
-def test_tuples_need_their_size():
-    """It is declared, as what is planned depends on it."""
-    message = "topic/claim looks at tuples .*: give the claim a tuple_size="
-    with pytest.raises(ValueError, match=message):
-        Trial(place(), Twelve()).tuples()
-
-
-@pytest.mark.parametrize(("most", "count"), [(None, 4), (6, 2), (10, 3)])
-def test_no_more_tuples_are_looked_at_than_are_declared(most, count):
-    """As many whole ones as fit into the networks."""
-    trial = Trial(place(networks=most, tuple_size=3), Twelve())
-    assert len(trial.tuples()) == count
+def test_all_claims_of_the_suite_are_found():
+    """By importing the topics' modules, whatever pytest has selected."""
+    found = declared()
+    assert len(found) > 100 and "renormalization/rescale-beats-repair" in found
+    ids = [claim.id for claim in found.values()]
+    assert ids == list(found) and all(id.count("/") == 1 for id in ids)
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"networks": 2}, "to fewer than 4, which decide nothing: raise networks="),
-        ({"networks": 0}, "to fewer than 4"),
-        ({"networks": 8, "tuple_size": 5}, "to fewer than 10"),
-        ({"networks": {"vgg": 8}}, "limits the networks of vgg, .*: choose from mlp"),
+        ({"sentence": ""}, "topic/claim has no docstring: write the sentence"),
+        (
+            {"settings": (Name("plain-vg"),)},
+            "asked of 'plain-vg', .*: choose plain-vgg",
+        ),
+        ({"networks": 4}, "limits its networks to 4, .*: give networks= 5 or more"),
+        ({"networks": 8, "tuple_size": 2}, "give networks= 10 or more"),
         ({"tuple_size": 1}, "about tuples of 1: give tuple_size= 2 or more"),
+        ({"scales": ("digit",)}, "names the scale digit: choose digits"),
+        ({"not_at": {"digit": "why"}}, "names the scale digit: choose digits"),
+        ({"effect": "rescale - repairs"}, "repairs"),
     ],
 )
-def test_limits_that_can_not_be_meant_are_refused(fields, message):
+def test_what_can_not_be_meant_is_refused(fields, message):
+    """At once, when the module is imported."""
     with pytest.raises(ValueError, match=message):
-        claim(**fields)
+        made(**fields)
 
 
-def test_trend_is_decided_on_rows_and_shown_as_rank_correlations():
-    """Three pairs that fall over four levels."""
-    made = claim(rule=trend, unit="")
-    [parameter] = made.parameters("digits", ("mlp",))[:1]
-    trial = Trial(parameter.values[0], None)
-    levels = {f"level {n}": [10.0 - n, 20.0 - n, 30.0 - 2 * n] for n in range(4)}
-    trial.decide_trend(levels, names=["a", "b", "c"])
-    assert trial.record["verdict"] == "supported"
-    assert [row["decided"] for row in trial.record["pairs"]] == [-1.0] * 3
-    assert trial.record["pairs"][1]["level 3"] == 17.0
-    rising = {name: [-value for value in row] for name, row in levels.items()}
-    with pytest.raises(Refuted):
-        trial.decide_trend(rising, names=["a", "b", "c"])
+def test_places_are_settings_times_variants():
+    expected = ["plain-vgg weights", "plain-vgg activations"]
+    assert names(made())[:2] == expected and len(names(made())) == 4
+    assert names(made(settings=(Name("random"),), variants=("",))) == ["random"]
 
 
-def trend_trial():
-    [parameter] = claim(rule=trend, unit="").parameters("digits", ("mlp",))[:1]
-    return Trial(parameter.values[0], None)
+def test_settings_that_a_scale_lacks_are_left_out():
+    """Its own, or one that is only looked at."""
+    wide = made(uses=lambda place: (place.setting, place.setting.at(width="double")))
+    assert names(wide) == ["plain-vgg weights", "plain-vgg activations"]
+    assert names(made(), scales.get("mnist")) == ["mlp weights", "mlp activations"]
 
 
-FALLING = {"lr 0.01": [3.0, 6.0], "lr 0.03": [2.0, 5.0], "lr 0.1": [1.0, 4.0]}
-
-
-def test_trend_records_its_levels_as_a_curve():
-    """One line with one list per pair; places by name, and by number if given."""
-    trial = trend_trial()
-    trial.decide_trend(FALLING, names=["a", "b"])
-    assert trial.record["curves"] == {
-        "names": ["lr 0.01", "lr 0.03", "lr 0.1"],
-        "x_label": "",
-        "x_scale": "linear",
-        "unit": "",
-        "lines": {"": [[3.0, 2.0, 1.0], [6.0, 5.0, 4.0]]},
-    }
-    trial.decide_trend(
-        FALLING,
-        names=["a", "b"],
-        x=(0.01, 0.03, 0.1),
-        x_label="learning rate",
-        x_scale="log",
-        y_label="barrier in points",
-    )
-    curves = trial.record["curves"]
-    assert curves["x"] == [0.01, 0.03, 0.1] and curves["x_scale"] == "log"
-    assert (curves["x_label"], curves["unit"]) == ("learning rate", "barrier in points")
-    own = {"x": [0, 1], "lines": {"plain": [[1.0, 2.0]]}}
-    trial.decide_trend(FALLING, names=["a", "b"], curves=own)
-    assert trial.record["curves"] == own
+def test_scales_where_a_claim_is_not_asked():
+    """Those with fewer epochs neither."""
+    for fields in ({"not_at": {"digits": "why"}}, {"scales": ("mnist",)}):
+        assert names(made(**fields)) == []
+        assert names(made(**fields), scales.get("digits-epochs2")) == []
+        assert names(made(**fields), scales.get("mnist"))
 
 
 @pytest.mark.parametrize(
-    ("x", "message"),
+    ("fields", "expected"),
     [
-        ([0.01, 0.1], "'x' has length 2 and 'names' 3: give one number for each name"),
-        ([0.0, 0.1, 1.0], r"needs numbers above zero, and the curves' 'x' holds 0\.0"),
+        # 9.22 and 40.01 points in the paper; no table has the MLP.
+        ({"effect": "rescale - repair"}, [2.0, 5.0, 1.0, 1.0]),
+        ({"effect": "repair - rescale"}, [2.0, 5.0, 1.0, 1.0]),
+        ({"rule": noninferiority(), "contrast": "repair - midpoint"}, [5.0, 1.0, 1, 1]),
+        ({"rule": superiority(margin=20.0), "effect": "rescale"}, [20.0] * 4),
+        ({}, [1.0] * 4),
+        ({"rule": exact(tolerance=0.0), "kind": "invariant"}, [0.0] * 4),
     ],
 )
-def test_a_trend_over_bad_numbers_is_not_decided(x, message):
-    """No verdict stands in the record: the report shows the error."""
-    trial = trend_trial()
-    with pytest.raises(ValueError, match=message):
-        trial.decide_trend(FALLING, names=["a", "b"], x=x, x_scale="log")
-    assert "verdict" not in trial.record and trial.record["curves"] is None
+def test_margins_follow_from_the_paper(fields, expected):
+    """A quarter of its effect, one digit, at most 5 points; else 1 point."""
+    assert [place.margin for place in made(**fields).places(DIGITS)] == expected
 
 
-def test_curves_that_cannot_be_drawn_decide_nothing(trial):
-    """Found when they are recorded: the session's report would be lost with them."""
-    with pytest.raises(ValueError, match="give 'x', a number for each, or 'names'"):
-        trial.decide([0.0], curves={"lines": {"plain": [[1.0]]}})
-    assert "verdict" not in trial.record and trial.record["curves"] is None
+def test_another_unit_needs_a_margin_of_its_own():
+    """There is no smallest ratio of interest in general."""
+    [place, *_] = made(unit="").places(DIGITS)
+    with pytest.raises(ValueError, match="topic/claim has no margin on 'plain-vgg wei"):
+        _ = place.margin
 
 
-def test_too_few_networks_for_two_tuples_are_inconclusive():
-    """Said with the number of seeds that it takes; no statistics of one tuple."""
+@pytest.mark.parametrize(
+    ("fields", "seeds", "demand"),
+    [
+        ({}, None, {"plain-vgg": 16}),
+        ({}, 6, {"plain-vgg": 6}),
+        ({}, 32, {"plain-vgg": 32}),
+        ({"uses": lambda _: ("ln-vgg", "mlp")}, 4, {"ln-vgg": 4, "mlp": 4}),
+        ({"networks": 10}, None, {"plain-vgg": 10}),
+        ({"networks": 10}, 16, {"plain-vgg": 10}),
+        ({"networks": 10}, 6, {"plain-vgg": 6}),
+        ({"networks": 20, "tuple_size": 4}, None, {"plain-vgg": 20}),
+        ({"networks": 20, "tuple_size": 4}, 10, {"plain-vgg": 8}),
+        ({"tuple_size": 3}, None, {"plain-vgg": 15}),
+        ({"settings": (Name("random"),)}, None, {}),
+    ],
+)
+def test_what_is_declared_says_which_networks_are_wanted(fields, seeds, demand):
+    """Of tuples whole ones; --seeds bounds what a claim declares."""
+    [place, *_] = made(**fields).places(DIGITS)
+    assert place.demand(seeds) == demand
 
-    class Few:
-        seeds = range(6)  # no network of them is asked for
 
-    trial = Trial(place(tuple_size=4), Few())
-    with pytest.raises(Inconclusive, match="two tuples of 4 networks need --seeds 8"):
-        trial.tuples()
-    assert trial.record["verdict"] == "inconclusive"
+def test_every_claim_of_the_suite_can_be_decided():
+    """Each place has a margin above 0 and networks for five units, by default."""
+    for name in ("digits", "mnist"):
+        for place in places_of(scales.get(name)):
+            if place.claim.kind == "invariant":
+                continue
+            assert place.margin > 0, place
+            units = place.count() // (place.claim.tuple_size or 2)
+            assert units >= FEWEST or place.claim.networks, place
+
+
+def test_at_most_a_seventh_of_the_places_is_long():
+    """The usual run decides nearly everything."""
+    places = places_of(DIGITS)
+    assert sum(place.claim.long for place in places) <= 0.15 * len(places)
+
+
+def test_the_record_knows_the_claim_before_it_is_measured():
+    """Margin and the paper's effect, so that an error shows them too."""
+    [place, *_] = made(effect="rescale - repair").places(DIGITS)
+    record = place.record()
+    assert (record["margin"], round(record["effect"], 2)) == (2.0, 9.22)
+    assert record["sentence"] == "It is so." and record["estimate"] is None
+    assert "verdict" not in record
+
+
+def test_questions_of_our_own_have_no_numbers():
+    place = Place(made(source=raised("2402.05966v1", "section 5")), DIGITS, "mlp", "")
+    assert place.effect is None and place.margin == 1.0

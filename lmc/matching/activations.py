@@ -32,6 +32,8 @@ def activation_matching(
     assignment with the largest sum of correlations is taken (summed over the places
     where the group appears, such as a residual stream), together with the groups
     inside its units.  A unit that is constant on the data correlates with nothing.
+    Between units that are alike, as dead or duplicated ones, order decides, and not the
+    last bits of correlations (see :func:`lmc.matching.assignment.best`).
 
     Parameters
     ----------

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.polynomial import Polynomial
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from lmc.graph import State
 from lmc.interpolation import average
+from lmc.matching.assignment import best
 from lmc.matching.result import Matching
 from lmc.permutation import Permutation, flattened, unflattened, units
 from lmc.symmetry import Site, Symmetry
@@ -348,7 +348,7 @@ def _corner(slope: Tensor) -> Tensor:
 
 def _rounded(matrix: Tensor) -> Tensor:
     """The nearest permutation, as indices."""
-    return torch.from_numpy(linear_sum_assignment(matrix.numpy(), maximize=True)[1])
+    return best(matrix)
 
 
 def _several(states: Sequence[State]) -> Sequence[State]:

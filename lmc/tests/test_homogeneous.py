@@ -58,6 +58,19 @@ def test_endpoints_are_exact():
         assert all(torch.equal(point[name], tensor) for name, tensor in end.items())
 
 
+def test_of_residual_networks_the_longest_path_counts():
+    """Stem 1, a block's convolutions 2 and 3, the shortcut beside them 2, and so on."""
+    model = precise(ResNet((4, 6), (1, 1), norm=None))
+    graph = trace(model, normal(2, 1, 8, 8))
+    degrees = homogeneous_degrees(graph, joins="longest")
+    order = [degrees[layer.bias] for layer in graph.layers if layer.bias]
+    assert sorted(order) == [1, 2, 3, 4, 4, 5, 6]
+    a, b = model.state_dict(), precise(ResNet((4, 6), (1, 1)), seed=9).state_dict()
+    point = interpolate_homogeneous(graph, a, b, 0.5, joins="longest")
+    for name, degree in degrees.items():
+        torch.testing.assert_close(point[name], 0.5**degree * (a[name] + b[name]))
+
+
 def test_without_biases_it_is_linear():
     """Nothing but weights is left."""
     make = lambda: VGG((4, "M", 6), in_channels=1, bias=False)  # noqa: E731

@@ -29,7 +29,7 @@ CLAIMS = (
     ),
     (
         "matching/barrier-at-midpoint",
-        "proportion",
+        "frequency",
         "The largest barrier over 11 lambdas is at 0.5.",
     ),
     (
@@ -40,14 +40,26 @@ CLAIMS = (
 )
 SETTINGS = ("mlp", "plain-vgg", "nobias-vgg", "bn-vgg", "plain-resnet")
 PAPER = [
-    {"label": "VGG16/CIFAR-10, WM + REPAIR", "value": 75.1, "spread": 4.09},
-    {"label": "VGG16/CIFAR-10, WM + RESCALE", "value": 84.32, "spread": 0.77},
     {
-        "label": "VGG11/CIFAR-100 (Table 5), AM + RESCALE",
+        "label": "VGG16/CIFAR-10, WM",
+        "column": "decided",
+        "value": 9.22,
+        "spread": 4.16,
+    },
+    {
+        "label": "VGG16/CIFAR-10, WM",
+        "column": "repair",
+        "value": 75.1,
+        "spread": 4.09,
+    },
+    {
+        "label": "VGG11/CIFAR-100 (Table 5), WM",
+        "column": "rescale",
         "value": 45.33,
         "spread": None,
     },
 ]
+WHEN = "2026-11-20T21:00:00+00:00"
 
 
 def wave(seed: float, size: float = 1.0) -> float:
@@ -61,9 +73,9 @@ def made(**changes: Any) -> Result:
         {
             "pair": f"{2 * k}-{2 * k + 1}",
             "midpoint": 13.0 + wave(k, 3),
-            "REPAIR": 80.0 + wave(k + 20, 2.5),
-            "RESCALE": 81.2 + wave(k + 40, 1.5),
-            "difference": 1.2 + wave(k + 60, 1.1),
+            "repair": 80.0 + wave(k + 20, 2.5),
+            "rescale": 81.2 + wave(k + 40, 1.5),
+            "decided": 1.2 + wave(k + 60, 1.1),
         }
         for k in range(8)
     ]
@@ -76,7 +88,7 @@ def made(**changes: Any) -> Result:
             ]
             for k in range(8)
         ]
-        for name, drop in (("WM", 84), ("REPAIR", 17), ("RESCALE", 14))
+        for name, drop in (("midpoint", 84), ("repair", 17), ("rescale", 14))
     }
     record: dict[str, Any] = {
         "id": "renormalization/rescale-at-least-repair",
@@ -86,25 +98,35 @@ def made(**changes: Any) -> Result:
         "kind": "empirical",
         "sentence": CLAIMS[0][2],
         "source": "arXiv:2402.05966v1, section 4.1, Tables 1 and 4",
-        "quantity": "RESCALE - REPAIR, test accuracy of the midpoint",
+        "quantity": "RESCALE minus REPAIR, test accuracy at the midpoint",
         "unit": "points",
         "rule": "superiority",
-        "decision": "mean difference > -3 points, one-sided 95%",
-        "margin": -3.0,
-        "alpha": 0.05,
+        "decision": "mean difference > 0.5 points, one-sided, alpha 0.005",
+        "margin": 0.5,
+        "alpha": 0.005,
         "verdict": "supported",
-        "expected": "supported",
-        "reason": "",
+        "leaning": "",
         "estimate": 1.2,
         "low": 0.4,
         "high": 2.0,
+        "spread": 0.65,
         "p": 0.003,
-        "p_holm": 0.05,
+        "p_against": 0.997,
+        "p_flip": 0.0039,
+        "p_page": None,
         "n": 8,
         "detectable": 0.9,
+        "needed": None,
+        "grain": 0.2,
+        "effect": 9.22,
+        "effect_spread": 4.16,
+        "share": 0.13,
+        "share_low": 0.043,
+        "share_high": 0.22,
         "pairs": pairs,
         "curves": {
-            "lambda": lambdas,
+            "x": lambdas,
+            "x_label": "λ, from network A to the matched B",
             "unit": "test accuracy in percent",
             "lines": lines,
         },
@@ -113,15 +135,23 @@ def made(**changes: Any) -> Result:
             {
                 "name": "plain-vgg",
                 "key": "0123456789abcdef" * 4,
-                "seeds": list(range(16)),
+                "seeds": list(range(100, 116)),
+                "failed": [],
+                "digest": "fedcba9876543210" * 4,
             }
         ],
+        "first_seed": 100,
         "device": "cpu",
+        "machine": {"cpu": "Some CPU @ 2.1 GHz", "architecture": "x86_64"},
         "versions": {"python": "3.11.7", "torch": "2.12.1"},
         "commit": "0f" * 20,
         "seconds": 1.23,
         "nodeid": "claims/test_renormalization.py::test_rescale[plain-vgg-weights]",
-        "outcome": "passed",
+        "accepted": "",
+        "red": "",
+        "error": "",
+        "measured_at": WHEN,
+        "long": False,
     }
     return dataclasses.replace(Result.from_json(record), **changes)
 
@@ -143,56 +173,59 @@ def session() -> list[Result]:
             }
             if c % 2:
                 changes["curves"] = None
-            if rule == "proportion":
+            if rule == "frequency":
                 changes |= {
                     "estimate": 0.91,
                     "low": 0.74,
                     "high": None,
                     "unit": "",
                     "margin": 0.8,
-                    "paper": [],
+                    **NO_PAPER,
                 }
             results.append(made(**changes | STATES.get(k + 10 * c, {})))
     return results
 
 
-NOTHING = dict.fromkeys(("estimate", "low", "high", "p", "p_holm", "n", "detectable"))
+NO_PAPER = {
+    "paper": [],
+    **dict.fromkeys(
+        ("effect", "effect_spread", "share", "share_low", "share_high"), None
+    ),
+}
+NOTHING = dict.fromkeys(
+    ("estimate", "low", "high", "spread", "p", "p_against", "p_flip", "n", "detectable")
+)
 STATES: dict[int, dict[str, Any]] = {
-    3: {"verdict": "inconclusive", "p": 0.21, "p_holm": 1.0, "outcome": "inconclusive"},
-    14: {
-        "verdict": "refuted",
-        "expected": "refuted",
-        "reason": "At this width one deviation per layer is too coarse: the last two "
-        "layers differ in scale by a factor of ten.",
-        "outcome": "xfailed",
-    },
-    21: {"verdict": "refuted", "p": 0.99, "p_holm": 1.0, "outcome": "failed"},
+    3: {"verdict": "inconclusive", "leaning": "for", "p": 0.021, "needed": 14},
+    14: {"verdict": "refuted", "accepted": "refuted", "p": 0.999},
+    21: {"verdict": "refuted", "accepted": "inconclusive", "p": 0.999},
     37: {
         **NOTHING,
+        **NO_PAPER,
         "verdict": "error",
         "pairs": [],
         "curves": None,
-        "outcome": "failed",
+        "red": "it ended in an error",
         "error": "Diverged: recipe bn-vgg, seed 7, step 312: the loss is not finite.\n"
         "Lower the learning rate, or clip the gradient's norm.",
     },
     42: {
-        "verdict": "supported",
-        "expected": "refuted",
-        "reason": "too narrow",
-        "outcome": "failed",
+        "accepted": "refuted",
+        "red": "supported, and refuted is on record: +1.2 against -6.1, z = 5.4",
     },
     55: {
+        **NO_PAPER,
         "kind": "invariant",
         "rule": "exact",
         "estimate": 2.3e-15,
         "low": None,
         "high": None,
+        "spread": None,
         "p": None,
-        "p_holm": None,
+        "p_against": None,
+        "p_flip": None,
         "margin": 1e-12,
-        "alpha": None,
-        "paper": [],
+        "alpha": 0.0,
         "curves": None,
         "unit": "",
     },

@@ -1,15 +1,12 @@
 """The page holds every result and asks for nothing outside."""
 
 import re
-from datetime import UTC, datetime
 from html.parser import HTMLParser
 
 import pytest
 
-from reports.page import render, write
+from reports.page import remark, render, units, write
 from reports.tests.made_up import made, session
-
-WHEN = datetime(2026, 11, 20, 21, 0, tzinfo=UTC)
 
 
 class Page(HTMLParser):
@@ -45,7 +42,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def text():
-    return render(session(), WHEN)
+    return render(session())
 
 
 def test_every_result_has_a_row_and_every_claim_a_section(text):
@@ -81,7 +78,7 @@ def test_links_inside_the_page_lead_somewhere(text):
 def test_rows_can_be_filtered(text):
     """The filters' buttons name statuses and topics that rows have."""
     rows = Page(text).rows
-    assert {row["data-verdict"] for row in rows} >= {"declared", "refuted", "error"}
+    assert {row["data-verdict"] for row in rows} >= {"known", "refuted", "error"}
     assert {row["data-topic"] for row in rows} == {
         "biases",
         "matching",
@@ -92,23 +89,126 @@ def test_rows_can_be_filtered(text):
 
 def test_same_results_same_bytes(text):
     """Nothing random or of this moment is in the page."""
-    assert render(session(), WHEN) == text
+    assert render(session()) == text
 
 
 def test_text_of_results_is_escaped():
     """A sentence cannot bring a script in, nor a label break out of a plot."""
     evil = "<script>alert('x')</script>"
-    text = render([made(sentence=evil, reason=evil, setting=evil, paper=[
-        {"label": evil, "value": 1.0, "spread": None}
-    ])])  # fmt: skip
+    given = ("sentence", "source", "quantity", "setting", "red", "nodeid", "commit")
+    text = render([made(
+        **dict.fromkeys(given, evil),
+        paper=[{"label": evil, "column": evil, "value": 1.0, "spread": None}],
+        machine={"cpu": evil}, versions={evil: evil},
+        fixtures=[{"name": evil, "key": evil, "seeds": [evil], "failed": [evil],
+                   "digest": evil}],
+    ), made(verdict="error", error=evil)])  # fmt: skip
     assert evil not in text
     assert "&lt;script&gt;" in text
 
 
 def test_refutations_are_told_apart_by_words(text):
-    """Declared and unexpected refutations differ in words, not in colour alone."""
-    assert "refuted, as declared" in text
-    assert "too coarse: the last two" in text  # the declared one's reason
+    """On record, news, or contradicting it: in words, not in colour alone."""
+    assert "refuted, as on record" in text
+    assert "refuted, on record: inconclusive" in text
+    assert "supported, contradicts the record" in text
+
+
+def test_contradictions_stand_first(text):
+    """Before any verdict is listed, with a link and the reason."""
+    head = text[: text.index("<main>")]
+    assert "1 contradicts the record:" in head
+    assert "+1.2 against -6.1, z = 5.4" in head
+    assert 'href="#matching/barrier-at-midpoint/plain-vgg/weights"' in head
+    assert "the record:" not in render([made()])
+
+
+def test_what_is_on_record_is_told_with_its_reason(tmp_path):
+    """From the file of the scale, at the place alone, escaped."""
+    (tmp_path / "digits.toml").write_text(
+        '["renormalization/rescale-at-least-repair"]\n"plain-vgg weights" = { '
+        'verdict = "refuted", estimate = -14.0, spread = 2.31, n = 8, '
+        'rule = "superiority", why = "Thirteen layers <b> at last." }\n'
+    )
+    given = [made(), made(setting="mlp"), made(scale="mnist")]
+    text = render(given, tmp_path)
+    told = "refuted (-14 ± 2.31, n = 8); why: Thirteen layers &lt;b&gt; at last."
+    assert text.count("On record:") == text.count(told) == 1
+    assert "On record:" not in render(given, tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("=", "digits.toml is no TOML: "), ('["a/b"]\n"mlp" = 3', "'a/b', 'mlp': exp")],
+)
+def test_a_malformed_record_is_named(tmp_path, text, message):
+    """With the file and the place."""
+    (tmp_path / "digits.toml").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        render([made()], tmp_path)
+
+
+def test_numbers_of_a_result():
+    """Interval's level, all kinds of p, the paper's effect and the share of it."""
+    text = render([
+        made(verdict="inconclusive", leaning="for", needed=14, p_page=0.0123)
+    ])  # fmt: skip
+    shown = dict(re.findall(r"<div><dt>([^<]*)</dt><dd>([^<]*)</dd></div>", text))
+    assert shown["Interval"] == "99%" and "its 99% interval" in text
+    assert (shown["p"], shown["p, sign flips"]) == ("0.003", "0.004")
+    assert (shown["p, Page"], shown["p, Holm"]) == ("0.012", "0.003")
+    assert (shown["p, against it"], shown["Spread"]) == ("1.00", "0.65")
+    assert shown["Detectable effect"] == "0.9"
+    assert "About 14 pairs would decide it if the estimate is right." in text
+    assert 'measured here: <span class="num">0.13 [0.04, 0.22]</span> of the ' in text
+    assert "inconclusive, leans for" in text
+
+
+def test_what_was_measured_is_told(text):
+    """When and where, with which seeds; not when the file was written."""
+    assert "2026-11-20 21:00 to 21:00 UTC" in text
+    assert "cpu, Some CPU @ 2.1 GHz, x86_64" in text
+    fixture = {"name": "mlp", "key": "a" * 64, "seeds": [100, 102], "failed": [101]}
+    told = render([made(fixtures=[fixture | {"digest": "b" * 64}])])
+    assert "failed to train and replaced: 101" in told
+    assert "<dt>Networks that failed to train</dt><dd>1</dd>" in told
+    assert f'digest of the networks <abbr title="{"b" * 64}">' in told
+    assert "first seed 100" in told
+
+
+@pytest.mark.parametrize(
+    ("p", "p_flip", "told"),
+    [
+        (1e-9, 2.0**-8, False),  # no rarer flip of eight signs
+        (0.003, 0.0039, False),
+        (0.004, 0.06, True),
+        (0.2, 0.004, True),
+        (0.9, 0.2, False),  # far apart, and neither is small
+        (0.3, None, False),
+    ],
+)
+def test_disagreeing_tests_are_remarked_on(p, p_flip, told):
+    """More than the number of pairs explains."""
+    found = remark(made(p=p, p_flip=p_flip, n=8))
+    assert bool(found) == told == ("The sign-flip test" in found)
+
+
+def test_units_have_a_name():
+    """By what the values belong to."""
+    names = ("100-101", "seed 100", "100-101-102-103", "")
+    assert [units(made(pairs=[{"pair": name}])) for name in names] == [
+        *("pairs", "networks", "tuples", "networks")
+    ]
+
+
+def test_other_numbers_of_the_paper_do_not_stand_for_the_measured_one():
+    """They are counted and told apart by their column."""
+    text = render([made(effect=None, effect_spread=None, share=None, paper=[
+        {"label": "VGG16", "column": "midpoint", "value": 14.22, "spread": 2.27}
+    ])])  # fmt: skip
+    row = text[text.index("<tr role") :]
+    row = re.findall(r'data-label="paper">.*?</td>', row)[0]
+    assert "1 other number<" in row and 'title="14.22 ± 2.27 midpoint: VGG16"' in row
 
 
 def test_error_is_shown(text):
@@ -118,7 +218,7 @@ def test_error_is_shown(text):
 
 def test_invariant_has_no_p():
     """What was not decided by a test shows no p-value."""
-    exact = made(kind="invariant", rule="exact", p=None, p_holm=None)
+    exact = made(kind="invariant", rule="exact", p=None)
     assert "- (-)" not in render([exact])
 
 
@@ -131,6 +231,6 @@ def test_plots_are_svg_with_a_title(text):
 
 def test_page_is_written_whole(tmp_path):
     """No draft stays beside the page."""
-    write(tmp_path / "index.html", [made()], WHEN)
+    write(tmp_path / "index.html", [made()])
     assert [file.name for file in tmp_path.iterdir()] == ["index.html"]
-    assert "2026-11-20 21:00 UTC" in (tmp_path / "index.html").read_text()
+    assert "</html>" in (tmp_path / "index.html").read_text()

@@ -2,14 +2,13 @@
 
 import re
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
 from reports import plots
 from reports.axes import axis, log_axis, named_axis
 from reports.page import render
-from reports.results import Result, check_curves, read
+from reports.results import Result, check_curves
 from reports.tests.made_up import made
 
 LEVELS = ["lr 0.01", "lr 0.03", "lr 0.1"]
@@ -19,7 +18,7 @@ def trend(**curves):
     """Make a trend over three levels and two pairs, as `Trial.decide_trend` does."""
     rows = [[30.0, 20.0, 10.0], [34.0, 22.0, 10.0]]
     pairs = [
-        {"pair": name, **dict(zip(LEVELS, row, strict=True)), "decided": -1.0}
+        {"pair": name, **dict(zip(LEVELS, row, strict=True)), "decided": -20.0}
         for name, row in zip(("0-1", "2-3"), rows, strict=True)
     ]
     given = {"names": LEVELS, "unit": "barrier in points", "lines": {"": rows}}
@@ -104,36 +103,26 @@ def test_a_long_axis_label_is_wrapped():
 
 
 def test_levels_of_a_trend_are_not_drawn_twice():
-    """Correlations alone, on their scale; or beside the paper's, levels alone."""
+    """The contrast that was decided, and the levels that the paper has numbers of."""
     plot = plots.values(trend())
-    assert [row["label"] for row in plot["rows"]] == ["rank correlation"]
-    assert (plot["x"].low, plot["x"].high) == (-1, 1)
+    assert [row["label"] for row in plot["rows"]] == ["decided"]
     result = trend()
-    result.paper.append({"label": "VGG", "value": 5.0, "spread": None})
-    assert [row["label"] for row in plots.values(result)["rows"]] == LEVELS
+    result.paper.append(
+        {"label": "VGG", "column": LEVELS[1], "value": 5.0, "spread": None}
+    )
+    plot = plots.values(result)
+    assert [row["label"] for row in plot["rows"]] == [LEVELS[1], "decided"]
+    assert [cite["label"] for cite in plot["cites"]] == ["lr 0.03: VGG"]
 
 
-def test_lambda_of_older_records_is_x():
-    """The old key gives the drawing of the new ones."""
-    old = made()
-    assert "lambda" in old.curves and "x" not in old.curves
-    new = {key: value for key, value in old.curves.items() if key != "lambda"}
-    new |= {"x": old.curves["lambda"], "x_label": plots.LAMBDA}
-    assert plots.curves(made(curves=new)) == plots.curves(old)
-    assert render([made(curves=new)]) == render([old])
-    assert plots.heads(old.curves)[:3] == ["0", "0.1", "0.2"]
-
-
-def test_records_of_the_checkout_can_be_drawn():
-    """Also those measured before curves had names for their places."""
-    records = (Path(plots.__file__).parent / "records").glob("*.jsonl")
-    held = [result for path in records for result in read(path) if result.curves]
-    assert held
-    for result in held:
-        drawn = plots.curves(result)
-        assert drawn["lines"]
-        if "lambda" in result.curves:
-            assert drawn["x_label"] == [plots.LAMBDA]
+def test_paper_numbers_are_told_by_column():
+    """Of the decided quantity by its label alone."""
+    labels = [cite["label"] for cite in plots.values(made())["cites"]]
+    assert labels == [
+        "VGG16/CIFAR-10, WM",
+        "repair: VGG16/CIFAR-10, WM",
+        "rescale: VGG11/CIFAR-100 (Table 5), WM",
+    ]
 
 
 def test_missing_values_leave_gaps():
@@ -244,7 +233,7 @@ LINES = {"a": [[1.0, 2.0]]}
         ),
         ({"x": [1.0, -0.1], "x_scale": "log"}, "'x' holds -0.1: give such"),
         ({"names": ["a", "b"], "x_scale": "log"}, "'x' is missing: give such"),
-        ({"lambda": [0.5]}, "line 'a' of the curves has 2 values at 1 places: give a "),
+        ({"x": [0.5]}, "line 'a' of the curves has 2 values at 1 places: give a "),
     ],
 )
 def test_curves_that_cannot_be_drawn_are_refused(curves, message):
@@ -261,13 +250,12 @@ def test_curves_that_cannot_be_drawn_are_refused(curves, message):
         None,
         {},
         {"lines": {}},
-        {"lambda": [0, 1], "lines": LINES},
         {"x": [-1, 0], "lines": LINES},
         {"x": (0.1, 1), "x_scale": "log", "lines": LINES},
         {"names": ["half", "whole", "double"], "lines": LINES},
     ],
 )
 def test_curves_that_can_be_drawn_pass(curves):
-    """Old form, new form, names alone, a line that ends early, and none."""
+    """Numbers, names alone, a line that ends early, and none."""
     check_curves(curves)
     render([made(curves=curves)])

@@ -5,7 +5,18 @@ from dataclasses import asdict
 
 import pytest
 
-from reports.results import Result, counts, number, probability, read, write
+from reports.results import (
+    Result,
+    append,
+    corrected,
+    counts,
+    merge,
+    newest,
+    number,
+    probability,
+    read,
+    write,
+)
 from reports.tests.made_up import made, session
 
 
@@ -33,6 +44,20 @@ def test_not_finite_numbers_become_null(tmp_path):
         ('{"id": "a/b"}', "line 2: missing 'setting', 'variant'"),
         (json.dumps(asdict(made()) | {"n": "eight"}), "line 2: 'n' must be an integer"),
         (json.dumps(asdict(made()) | {"pairs": 3}), "line 2: 'pairs' must be a list"),
+        (json.dumps(asdict(made()) | {"long": 1}), "line 2: 'long' must be true or "),
+        (json.dumps(asdict(made()) | {"p": True}), "line 2: 'p' must be a number"),
+        (
+            json.dumps(asdict(made()) | {"leaning": "up"}),
+            "line 2: 'leaning' is 'up'; give one of '', 'for', 'against'",
+        ),
+        (
+            json.dumps(asdict(made()) | {"accepted": "error"}),
+            "line 2: 'accepted' is 'error'; give one of '', 'supported', 'refuted', ",
+        ),
+        (
+            json.dumps(asdict(made()) | {"measured_at": "2026-11-21T10:58:00"}),
+            "line 2: 'measured_at' is '2026-11-21T10:58:00'; give a time with its ",
+        ),
         (
             json.dumps(asdict(made()) | {"verdict": "fine"}),
             "line 2: 'verdict' is 'fine'; give one of 'supported'",
@@ -74,28 +99,139 @@ def test_measured(changes, expected):
 
 
 @pytest.mark.parametrize(
-    ("verdict", "expected", "status"),
+    ("changes", "status", "label"),
     [
-        ("supported", "supported", "supported"),
-        ("refuted", "supported", "refuted"),
-        ("refuted", "refuted", "declared"),
-        ("supported", "refuted", "undeclared"),
-        ("inconclusive", "refuted", "inconclusive"),
-        ("error", "refuted", "error"),
+        ({}, "supported", "supported"),
+        ({"accepted": "supported"}, "supported", "supported"),
+        ({"verdict": "refuted"}, "refuted", "refuted"),
+        (
+            {"verdict": "refuted", "accepted": "refuted"},
+            "known",
+            "refuted, as on record",
+        ),
+        (
+            {"verdict": "refuted", "accepted": "inconclusive"},
+            "refuted",
+            "refuted, on record: inconclusive",
+        ),
+        (
+            {"accepted": "refuted", "red": "the opposite"},
+            "contradicts",
+            "supported, contradicts the record",
+        ),
+        (
+            {"verdict": "refuted", "accepted": "refuted", "red": "far away"},
+            "contradicts",
+            "refuted, contradicts the record",
+        ),
+        (
+            {"verdict": "inconclusive", "leaning": "against"},
+            "inconclusive",
+            "inconclusive, leans against",
+        ),
+        ({"verdict": "error", "red": "it broke"}, "error", "error"),
     ],
 )
-def test_status_tells_declared_from_unexpected(verdict, expected, status):
-    """A refutation that was declared reads differently from one that was not."""
-    assert made(verdict=verdict, expected=expected).status.key == status
+def test_a_verdict_is_told_beside_the_record(changes, status, label):
+    """On record, contradicting it, or news: by words, not by colour alone."""
+    result = made(**changes)
+    assert (result.status.key, result.label) == (status, label)
+
+
+def test_share_and_paper():
+    """The share carries its interval; without the quantity in the paper, nothing."""
+    result = made(share=1.42, share_low=1.08, share_high=1.76)
+    assert result.of_effect == "1.42 [1.08, 1.76]"
+    assert result.in_paper == "9.22 ± 4.16"
+    assert made(effect_spread=None).in_paper == "9.22"
+    assert made(effect=None, share=None).in_paper == made(share=None).of_effect == ""
 
 
 def test_counts():
     """Sixty results of known states are counted by status."""
     found = counts(session())
     assert sum(found.values()) == 60
-    assert (found["declared"], found["refuted"], found["error"]) == (1, 1, 1)
-    assert found["undeclared"] == 1
-    assert "undeclared" not in counts([made()])
+    assert (found["known"], found["refuted"], found["error"]) == (1, 1, 1)
+    assert found["contradicts"] == 1
+    assert "contradicts" not in counts([made()])
+
+
+def test_holm_by_hand():
+    """Smallest times three, next times two, never falling; each scale by itself."""
+    held = [
+        made(setting="mlp", p=0.04),
+        made(setting="plain-vgg", p=0.01),
+        made(setting="bn-vgg", p=0.03),
+        made(setting="ln-vgg", p=None),
+        made(scale="mnist", p=0.5),
+    ]
+    found = corrected(held)
+    assert [found.get(r.place) for r in held] == [0.06, 0.03, 0.06, None, 0.5]
+
+
+def test_results_are_appended_as_they_come(tmp_path):
+    """A session that is killed keeps each result that was appended."""
+    path = tmp_path / "new" / "results.jsonl"
+    for count, result in enumerate(session()[:3], 1):
+        append(path, result)
+        assert read(path) == session()[:count]
+
+
+@pytest.mark.parametrize("cut", [1, 40, 2000])
+def test_an_unfinished_last_line_is_left_out(tmp_path, cut):
+    """With a warning; and the next one that is appended is not spoiled by it."""
+    path = tmp_path / "results.jsonl"
+    append(path, made(sentence="An ä in two bytes."))
+    line = path.read_bytes()
+    path.write_bytes(line + line[:cut])
+    with pytest.warns(UserWarning, match="line 2 is unfinished, as a killed session"):
+        assert len(read(path)) == 1
+    append(path, made(setting="mlp"))
+    assert [result.setting for result in read(path)] == ["plain-vgg", "mlp"]
+
+
+def test_an_unfinished_line_amid_others_is_an_error(tmp_path):
+    """No killed session leaves that."""
+    path = tmp_path / "results.jsonl"
+    path.write_text('{"id": \n' + json.dumps(asdict(made())) + "\n")
+    with pytest.raises(ValueError, match=r"results.jsonl, line 1: "):
+        read(path)
+
+
+OLD, NEW = "2026-11-20T00:00:00+00:00", "2026-11-21T01:00:00+02:00"
+
+
+def test_newest_of_each_place():
+    """By time, also across offsets; of equal times the later one given."""
+    old, new = made(measured_at=OLD), made(measured_at=NEW, n=9)
+    again = made(measured_at=NEW, n=10)
+    assert newest([new, old]) == [new]
+    assert newest([old, new, again, made(scale="mnist")])[0] == again
+
+
+def test_merging_keeps_what_was_measured_elsewhere(tmp_path):
+    """The newer of a place, and all other places; nothing but a lock lies beside."""
+    path = tmp_path / "out" / "latest.jsonl"
+    merge(path, [made(measured_at=NEW), made(setting="mlp", measured_at=OLD)])
+    merge(path, [made(measured_at=OLD, n=7), made(scale="mnist", measured_at=OLD)])
+    found = {result.place[1:]: result.n for result in read(path)}
+    assert found == {
+        ("mlp", "weights", "digits"): 8,
+        ("plain-vgg", "weights", "digits"): 8,
+        ("plain-vgg", "weights", "mnist"): 8,
+    }
+    assert {file.name for file in path.parent.iterdir()} <= {
+        *("latest.jsonl", ".latest.jsonl.lock")
+    }
+
+
+def test_what_is_no_file_of_results_is_not_merged_into(tmp_path):
+    """It is left as it is, and the error says what to do."""
+    path = tmp_path / "latest.jsonl"
+    path.write_text("{}\n")
+    with pytest.raises(ValueError, match=r"missing 'id'.*or move the file away and a"):
+        merge(path, [made()])
+    assert path.read_text() == "{}\n"
 
 
 def test_numbers():

@@ -10,20 +10,16 @@ import pytest
 from reports import __main__ as command
 from reports.page import render
 from reports.results import write
-from reports.scales import by_claim, scales_of
-from reports.terminal import side_by_side
-from reports.tests.made_up import made
+from reports.scales import HEADLINES, by_claim, scales_of
+from reports.terminal import lines, side_by_side
+from reports.tests.made_up import NO_PAPER, made
 
-DECLARED = {
-    "verdict": "refuted",
-    "expected": "refuted",
-    "reason": "At this width one deviation per layer is too coarse.",
-}
+KNOWN = {"verdict": "refuted", "accepted": "refuted"}
 RESULTS = [  # by hand: both scales, digits alone, mnist alone
-    made(**DECLARED, estimate=-4.0, low=-6.0, high=-2.0),
+    made(**KNOWN, estimate=-4.0, low=-6.0, high=-2.0),
     made(setting="mlp"),
     made(scale="mnist", estimate=3.5, low=2.5, high=4.5),
-    made(scale="mnist", id="matching/another", verdict="inconclusive", paper=[]),
+    made(scale="mnist", id="matching/another", verdict="inconclusive", **NO_PAPER),
 ]
 
 
@@ -75,6 +71,17 @@ def test_rows_hold_what_was_measured_of_a_place():
     assert list(other.results) == ["mnist"]
 
 
+def test_headlines_stand_first():
+    """Before all topics, on the page and in the terminal."""
+    headline = made(id=HEADLINES[0])
+    found = by_claim([made(id="biases/one"), made(), headline])
+    assert [claim[0].newest.id for claim in found] == [
+        *(HEADLINES[0], "biases/one", "renormalization/rescale-at-least-repair")
+    ]
+    told = [verdict for _, verdict, _ in lines([made(id="biases/one"), headline], 150)]
+    assert told[1] == "headline" and told[3] == "biases"
+
+
 def test_an_error_is_no_other_verdict():
     """Only verdicts differ: a run that broke says nothing of the claim."""
     ((row,),) = by_claim([made(), made(scale="mnist", verdict="error", error="no")])
@@ -87,10 +94,11 @@ def test_two_scales_in_one_row():
     assert table.heads == ["Claim", "Setting", "digits", "mnist", "In the paper"]
     other, both, alone = table.rows
     assert both[1] == "plain-vgg weights"
-    assert "refuted, as declared" in both[2] and "-4.0 [-6.0, -2.0] points" in both[2]
+    assert "refuted, as on record" in both[2] and "-4.0 [-6.0, -2.0] points" in both[2]
     assert "supported" in both[3] and "+3.5 [2.5, 4.5] points" in both[3]
-    assert "n 8, p 0.003 (0.050)" in both[3]
-    assert "75.1 ± 4.09" in both[4]
+    assert "n 8, p 0.003 (0.006)" in both[3]
+    assert "9.22 ± 4.16 0.13 [0.04, 0.22] of the paper's effect" in both[4]
+    assert "and 2 other numbers" in both[4]
     assert alone[1].split() == ["mlp", "weights"]
     assert "+1.2 [0.4, 2.0] points" in alone[2] and alone[3] == ""
     assert other[2] == "" and "inconclusive" in other[3] and other[4] == ""
@@ -104,7 +112,7 @@ def test_one_scale_looks_as_ever():
         *("Claim", "Setting", "Verdict", "Measured [interval]", "n", "p (Holm)"),
         "In the paper",
     ]
-    assert table.rows[0][2].split(maxsplit=1)[1] == "refuted, as declared"
+    assert table.rows[0][2].split(maxsplit=1)[1] == "refuted, as on record"
     assert 'class="scale"' not in text and 'data-filter="scale"' not in text
     assert 'id="renormalization/rescale-at-least-repair/mlp/weights"' in text
 
@@ -112,12 +120,13 @@ def test_one_scale_looks_as_ever():
 def test_filters_know_each_scales_verdict():
     """A row holds its verdicts and scales in one order, as the script pairs them."""
     other, both, alone = Table(render(RESULTS)).facts
-    assert both["data-verdict"].split() == ["declared", "supported"]
+    assert both["data-verdict"].split() == ["known", "supported"]
     assert both["data-scale"].split() == ["digits", "mnist"]
     assert "data-differs" in both
     assert alone["data-verdict"] == "supported" and "data-differs" not in alone
     assert other["data-scale"] == "mnist"
-    assert both["data-text"].count("rescale - repair") == 1  # told once, not per scale
+    told = both["data-text"].count("rescale minus repair")
+    assert told == 1  # and not once per scale
 
 
 def test_tiles_count_results_by_scale():
@@ -130,7 +139,7 @@ def test_tiles_count_results_by_scale():
 
 
 def test_evidence_of_each_scale_is_labelled():
-    """An article per scale with its plots; a declared refutation at its scale only."""
+    """An article per scale with its plots; a known refutation at its scale only."""
     text = render(RESULTS)
     articles = re.findall(r"<article.*?</article>", text, flags=re.DOTALL)
     assert len(articles) == 4
@@ -139,7 +148,7 @@ def test_evidence_of_each_scale_is_labelled():
         assert set(re.findall(r'class="scale">(\w+)<', article)) == {scale}
         assert article.count(f'class="scale">{scale}<') == 3  # head and two plots
         assert "Curves, " in article and f", {scale}</title>" in article
-    assert ["too coarse" in article for article in articles] == [0, 1, 0, 0]
+    assert ["as on record" in article for article in articles] == [0, 1, 0, 0]
 
 
 def test_links_of_every_scale_lead_somewhere():
@@ -153,14 +162,14 @@ def test_links_of_every_scale_lead_somewhere():
 
 
 def test_head_tells_what_scales_share_once():
-    """Device and versions of all; results, times and commit of each."""
+    """Machine and versions of all; results, times and commit of each."""
     text = render([
         made(measured_at="2026-11-20T23:30:00+00:00"),
         made(setting="mlp", measured_at="2026-11-21T01:10:00+00:00"),
         made(scale="mnist", measured_at="2026-11-21T14:10:00+02:00", commit="ab" * 20),
     ])  # fmt: skip
     header = text[text.index("<header>") : text.index("</header>")]
-    assert header.count("torch 2.12.1") == header.count("<dd>cpu</dd>") == 1
+    assert header.count("torch 2.12.1") == header.count("<dd>cpu, Some CPU") == 1
     assert "2026-11-20 23:30 to 2026-11-21 01:10 UTC" in header
     assert "2026-11-21 12:10 to 12:10 UTC" in header
     first, second = re.findall(r"<tr.*</tr>", header[header.index("<tbody") :])
@@ -188,16 +197,14 @@ def test_the_newer_of_two_counts():
 def test_lines_have_a_column_per_scale():
     """Worked out by hand: symbols, values, empty places, the paper's number last."""
     assert side_by_side(RESULTS, 100) == [
-        "✓ supported   ⊘ refuted, as declared   ? inconclusive",
+        "✓ supported   ⊘ refuted, as on record   ? inconclusive",
         "",
         "setting              digits               mnist              in the paper",
         "matching/another, in points",
         "[plain-vgg weights]                       ? +1.2 [0.4, 2.0]",
         "renormalization/rescale-at-least-repair, in points",
-        "[plain-vgg weights]  ⊘ -4.0 [-6.0, -2.0]  ✓ +3.5 [2.5, 4.5]  "
-        "75.1±4.09 VGG16/CIFAR-10, WM + REPAIR…",
-        "[mlp weights]        ✓ +1.2 [0.4, 2.0]                       "
-        "75.1±4.09 VGG16/CIFAR-10, WM + REPAIR…",
+        "[plain-vgg weights]  ⊘ -4.0 [-6.0, -2.0]  ✓ +3.5 [2.5, 4.5]  9.22±4.16",
+        "[mlp weights]        ✓ +1.2 [0.4, 2.0]                       9.22±4.16",
     ]
 
 
@@ -240,8 +247,8 @@ def test_show_of_several_files(tmp_path, capsys, monkeypatch):
     assert command.main(["show", *files]) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("\n".join(side_by_side(RESULTS, 120)))
-    assert "digits: 1 supported, 1 refuted as declared, 0 refuted, 0 inc" in printed
-    assert "mnist: 1 supported, 0 refuted as declared, 0 refuted, 1 inc" in printed
+    assert "digits: 1 supported, 1 refuted (1 as on record), 0 inc" in printed
+    assert "mnist: 1 supported, 0 refuted, 1 inconclusive, 0 errors" in printed
     assert command.main(["show", files[1]]) == 0
     assert capsys.readouterr().out.startswith("verdict ")  # one scale: as ever
 

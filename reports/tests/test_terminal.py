@@ -9,14 +9,12 @@ import pytest
 
 from reports.__main__ import main
 from reports.results import write
-from reports.terminal import count_line, lines
+from reports.terminal import contradictions, count_line, lines
 from reports.tests.made_up import made, session
 
 ROOT = Path(__file__).parents[2]
 
 CONFTEST = """
-from pathlib import Path
-
 import pytest
 
 pytest_plugins = ["reports.plugin"]
@@ -24,7 +22,7 @@ pytest_plugins = ["reports.plugin"]
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session):
-    path = Path("results.jsonl")
+    path = session.config.rootpath / "results.jsonl"
     if path.exists():
         session.config.hook.pytest_claims_results(config=session.config, path=path)
 """
@@ -38,30 +36,86 @@ def test_only_the_paper_is_ever_cut(width):
     for result in session():
         assert result.where in text
         assert result.claim in text
-        assert result.error or result.measured in text
-    assert max(map(len, text.split("\n"))) <= max(width, 80)
+        assert result.error or result.measured.removesuffix(" points") in text
+    assert max(map(len, text.split("\n"))) < max(width, 80)
+    assert ("[0.04, 0.22]" in text) == (width >= 120)
 
 
-def test_a_long_name_gets_a_line_of_its_own():
-    """At 80 columns settings stand below their claim."""
-    long = made(id="topic/" + "a-very-long-name-of-a-claim" * 2)
-    text = [verdict + rest for _, verdict, rest in lines([long], 80)]
-    assert any(line.startswith(long.id) for line in text)
+def test_line_of_a_result():
+    """At 80 columns claim and unit stand above; a wide terminal has room in line."""
+    assert [verdict + rest for _, verdict, rest in lines([made()], 80)] == [
+        "verdict    setting              measured         paper      share",
+        "renormalization/rescale-at-least-repair, in points",
+        "supported  [plain-vgg weights]  +1.2 [0.4, 2.0]  9.22±4.16  0.13 [0.04, 0.22]",
+    ]
+    assert [verdict + rest for _, verdict, rest in lines([made()], 130)][-1] == (
+        "supported  rescale-at-least-repair [plain-vgg weights]  "
+        "+1.2 [0.4, 2.0] points  9.22±4.16  0.13 [0.04, 0.22]"
+    )
+
+
+def test_without_room_the_share_goes_first():
+    """Its interval, then it, then a part of the paper's value."""
+
+    def last(setting):
+        return lines([made(setting=setting)], 80)[-1][2]
+
+    assert last("a" * 23).endswith("[0.4, 2.0]  9.22±4.16  0.13")
+    assert last("a" * 30).endswith("[0.4, 2.0]  9.22±4.16")
+    assert last("a" * 36).endswith("[0.4, 2.0]  9.…")
+
+
+def test_another_quantity_of_the_paper_is_not_shown():
+    """Columns of its tables are no value of what was measured."""
+    other = made(effect=None, effect_spread=None, share=None)
+    assert other.paper and lines([other], 80)[-1][2].endswith("[0.4, 2.0]")
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({}, "supported"),
+        ({"verdict": "refuted"}, "REFUTED"),
+        ({"verdict": "refuted", "accepted": "refuted"}, "refuted"),
+        ({"verdict": "inconclusive"}, "inconclusive"),
+        ({"verdict": "inconclusive", "leaning": "against"}, "leans against"),
+        ({"verdict": "inconclusive", "red": "far away"}, "! inconclusive"),
+        ({"verdict": "error", "error": "no", "red": "no"}, "ERROR"),
+    ],
+)
+def test_words_of_verdicts(changes, word):
+    """What asks for attention is in upper case or has a mark."""
+    assert lines([made(**changes)])[-1][1].strip() == word
 
 
 def test_one_line_per_result():
     """Every result has one line with its verdict's word."""
     shorts = [v.strip() for colour, v, _ in lines(session(), 100) if colour]
     assert len(shorts) == 60
-    assert shorts.count("as declared") == 1 and shorts.count("REFUTED") == 1
+    assert shorts.count("refuted") == shorts.count("REFUTED") == 1
+    assert shorts.count("! supported") == 1
 
 
 def test_count_line():
-    """The counts in one line, the undeclared only where there is one."""
+    """The counts in one line; how many are on record or lean only where some do."""
     assert count_line([made(), made(verdict="inconclusive")]) == (
-        "1 supported, 0 refuted as declared, 0 refuted, 1 inconclusive, 0 errors"
+        "1 supported, 0 refuted, 1 inconclusive, 0 errors"
     )
-    assert "1 supported though declared refuted" in count_line(session())
+    assert count_line(session()) == (
+        "56 supported, 2 refuted (1 as on record), 1 inconclusive (1 leaning), 1 error"
+    )
+
+
+def test_contradictions_are_told_each():
+    """With the place and the reason; errors are not among them."""
+    assert contradictions(session()) == [
+        "1 contradicts the record:",
+        "  matching/barrier-at-midpoint [plain-vgg weights]: supported, and refuted "
+        "is on record: +1.2 against -6.1, z = 5.4",
+    ]
+    both = contradictions([made(red="one"), made(scale="mnist", red="two")])
+    assert both[0] == "2 contradict the record:" and both[2].endswith(" at mnist: two")
+    assert contradictions([made()]) == []
 
 
 def run_pytest(folder):
@@ -80,8 +134,8 @@ def test_plugin_prints_and_renders(tmp_path):
     """After a session with claims: lines, counts, and the page where they lead."""
     write(tmp_path / "results.jsonl", session())
     printed = run_pytest(tmp_path).stdout
-    page = tmp_path / "reports" / "out" / "index.html"
-    assert count_line(session()) in printed
+    page = tmp_path / "index.html"
+    assert "\n".join([count_line(session()), *contradictions(session())]) in printed
     assert f"page: {page}" in printed
     assert page.read_text().startswith("<!DOCTYPE html>")
 
@@ -90,14 +144,15 @@ def test_plugin_is_silent_without_claims(tmp_path):
     """A session without claims prints nothing of them and writes no page."""
     printed = run_pytest(tmp_path).stdout
     assert "1 passed" in printed and "claims" not in printed
-    assert not (tmp_path / "reports").exists()
+    assert not (tmp_path / "index.html").exists()
 
 
 def test_show(tmp_path, capsys):
     """`python -m reports show` prints the same lines and counts."""
     write(tmp_path / "results.jsonl", session())
     assert main(["show", str(tmp_path / "results.jsonl")]) == 0
-    assert count_line(session()) in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "\n".join([count_line(session()), *contradictions(session())]) in printed
 
 
 def test_page(tmp_path, capsys):

@@ -1,0 +1,162 @@
+"""The same networks again: what fixed networks measure, and measured before.
+
+Some twenty networks of scale ``digits`` ship in the pack.  All that claims measure on
+them, and losses that show what an accuracy hides, is kept in ``expected/again.json``;
+every run measures them again.  Statistics over fresh seeds can't see a fault of half a
+point; this does.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from claims.claim import places_of
+from claims.measure import METHODS, Bench, Pair
+from claims.trial import Trial
+from fixtures import scales, store
+from reports.results import write_text
+
+FILE = Path(__file__).parent / "expected" / "again.json"
+
+SCALE, FIRST_SEED, NETWORKS = "digits", 0, 4
+
+SETTINGS = ("mlp", "plain-vgg", "bn-vgg", "plain-resnet", "bn-resnet")
+"""Two pairs of each ship with the repository."""
+
+IMAGES = 3
+"""Test images that other hardware may decide otherwise, by the last bits."""
+
+RELATIVE = 1e-3
+"""By how much of its column's largest value another number may differ, likewise."""
+
+REPAIRS = ("", "repair", "rescale", "rescale-average", "reshift")
+
+Values = dict[str, list[float]]
+"""From a column to one value for each unit."""
+
+
+def names() -> list[str]:
+    """Return all that is measured again: the claims' places, and losses by setting.
+
+    Claims are left out that look at other networks, at none, or at too many.
+    """
+    fixed = {*SETTINGS}
+    found = [
+        f"{place.claim.id} {place.name}"
+        for place in places_of(scales.get(SCALE))
+        if place.uses and {*place.uses} <= fixed and place.count(NETWORKS)
+    ]
+    return [*found, *(f"losses {setting}" for setting in SETTINGS)]
+
+
+def measure(name: str, bench: Bench) -> Values:
+    """Return what the fixed networks measure.
+
+    Parameters
+    ----------
+    name
+        One of :func:`names`.
+    bench
+        Of this scale and these seeds, see :func:`fixed`.
+    """
+    what, _, where = name.partition(" ")
+    if what == "losses":
+        pairs = bench.setting(where).pairs(NETWORKS // 2)
+        rows = [dict(_losses(pair)) for pair in pairs]
+        return {column: [row[column] for row in rows] for column in rows[0]}
+    [place] = [
+        place
+        for place in places_of(bench.scale)
+        if (place.claim.id, place.name) == (what, where)
+    ]
+    trial = Trial(place, bench, NETWORKS)
+    place.claim.function(trial)
+    rows = trial.record["pairs"]
+    columns = [name for name in rows[0] if name != "pair"]
+    return {column: [float(row[column]) for row in rows] for column in columns}
+
+
+def _losses(pair: Pair) -> Iterator[tuple[str, float]]:
+    """Give what is continuous: an accuracy moves by whole images only."""
+    for method in ("none", *METHODS):
+        for repair in REPAIRS:
+            yield f"{method} {repair}".strip(), pair.midpoint(method, repair).loss
+        curve = pair.curve(method)
+        yield f"{method} barrier", curve.loss_barrier
+        yield f"{method} distance", pair.distance(method)
+    for method in METHODS:
+        yield f"{method} objective", pair.objective(method)
+
+
+def fixed(device: str = "cpu") -> Bench:
+    """Return the bench of the fixed networks: those of the pack, never of the cache.
+
+    What this machine has trained from the same recipes and seeds has other bits.
+    """
+    bench = Bench(scales.get(SCALE), FIRST_SEED, NETWORKS, device)
+    for name in SETTINGS:
+        setting = bench.setting(name)
+        for seed in range(FIRST_SEED, FIRST_SEED + NETWORKS):
+            found = store.packed(setting.recipe, seed).read()
+            if found is None:
+                raise FileNotFoundError(
+                    f"{name} seed {seed} of scale {SCALE} is not in the pack: restore "
+                    "fixtures/pack with git"
+                )
+            setting.keep(seed, store.restored(setting.recipe, *found))
+    return bench
+
+
+def differences(name: str, found: Values, kept: Values) -> list[str]:
+    """Return what differs beyond rounding, a sentence for each column.
+
+    Accuracies, which move by whole test images, may differ by `IMAGES` of them; all
+    other numbers by `RELATIVE` of their column's largest.
+    """
+    if gone := kept.keys() ^ found.keys():
+        return [f"{name}: {', '.join(sorted(gone))} is measured now or then, not both"]
+    grain = 100 / scales.get(SCALE).test_images
+    told = []
+    for column, values in found.items():
+        ours, theirs = np.array(values), np.array(kept[column])
+        if ours.shape != theirs.shape:
+            told.append(f"{name}: {column} has {len(ours)} values, not {len(theirs)}")
+            continue
+        # Means of two, or a tenth of the line between two, are parts of an image.
+        steps = np.concatenate([ours, theirs]) / (grain / 20)
+        whole = np.allclose(steps, steps.round(), rtol=0, atol=1e-6)
+        largest = np.abs(theirs).max(initial=0.0)
+        allowed = IMAGES * grain if whole else RELATIVE * largest
+        off = np.abs(ours - theirs).max(initial=0.0)
+        if not off <= allowed:  # and not if it is NaN
+            told.append(
+                f"{name}: {column} was {_shown(theirs)} and is {_shown(ours)}, off by "
+                f"{off:.3g} where {allowed:.3g} is rounding"
+            )
+    return told
+
+
+def _shown(values: np.ndarray) -> str:
+    return ", ".join(f"{value:.5g}" for value in values)
+
+
+def kept() -> dict[str, Any]:
+    """Return what is on file: ``values`` by name, and ``reasons`` for each change."""
+    if not FILE.exists():
+        return {"reasons": [], "values": {}}
+    return json.loads(FILE.read_text(encoding="utf-8"))
+
+
+def accept(values: Mapping[str, Values], why: str) -> None:
+    """Keep what the fixed networks measure now, with a reason."""
+    reasons = kept()["reasons"]
+    told = {"on": datetime.now(UTC).date().isoformat(), "why": why}
+    lines = ",\n".join(
+        f"{json.dumps(name)}: {json.dumps(values[name])}" for name in sorted(values)
+    )
+    head = json.dumps([*reasons, told], indent=1)
+    write_text(FILE, f'{{"reasons": {head},\n"values": {{\n{lines}\n}}}}\n')

@@ -1,0 +1,41 @@
+"""What measurements say about a claim: rules for one place, contradiction over all."""
+
+from claims.evidence.decision import Decision, Verdict
+from claims.evidence.family import Accepted, contradiction, holm, news
+from claims.evidence.rules import (
+    ALPHA,
+    FEWEST,
+    LEANING,
+    UNITS,
+    Rule,
+    equivalence,
+    exact,
+    flip_disagrees,
+    frequency,
+    grain_of,
+    noninferiority,
+    superiority,
+    trend,
+)
+
+__all__ = [
+    "ALPHA",
+    "FEWEST",
+    "LEANING",
+    "UNITS",
+    "Accepted",
+    "Decision",
+    "Rule",
+    "Verdict",
+    "contradiction",
+    "equivalence",
+    "exact",
+    "flip_disagrees",
+    "frequency",
+    "grain_of",
+    "holm",
+    "news",
+    "noninferiority",
+    "superiority",
+    "trend",
+]

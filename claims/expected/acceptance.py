@@ -1,0 +1,314 @@
+"""``python -m claims accept``: a record becomes what later runs are held against."""
+
+import json
+import sys
+import tomllib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from claims import expected
+from claims.claim import places_of
+from claims.expected import Entry, Key
+from fixtures import scales
+from reports import results
+from reports.results import Result
+
+RECORDS = Path(__file__).parents[2] / "reports" / "records"
+
+
+class RefusedError(ValueError):
+    """What is given can't be accepted as asked."""
+
+
+@dataclass
+class Acceptance:
+    """Results that are to be accepted, beside what is on file.
+
+    Attributes
+    ----------
+    found
+        The results, one a place, of claims that are decided by chance: an invariant
+        holds or is broken, and nothing is accepted of it.
+    whole
+        Whether they cover all places of the scale: what lies elsewhere is dropped.
+    lines
+        The differences, as they are shown.
+    why, drop_why
+        What is to be said, or no longer, about a place, by its name.
+    """
+
+    found: dict[Key, Result]
+    why: dict[str, str] = field(default_factory=dict)
+    drop_why: frozenset[str] = frozenset()
+    lines: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        one = next(iter(self.found.values()))
+        self.scale, self.first_seed = one.scale, one.first_seed
+        places = places_of(scales.get(self.scale))
+        self._asked = {
+            (p.claim.id, p.name) for p in places if p.claim.kind != "invariant"
+        }
+        self.whole = self._asked <= self.found.keys()
+        self.before = expected.load(self.scale)
+        self.after = self._merged()
+
+    def _merged(self) -> dict[Key, Entry]:
+        """Return what will be on file, and note the differences."""
+        self._refuse_unknown()
+        refused, after = [], {}
+        for key in sorted(self.before.keys() | self.found.keys()):
+            name, old = " ".join(key), self.before.get(key)
+            why = self.why.get(name, old.why if old else "")
+            if name in self.drop_why:
+                why = ""
+            told = name in self.drop_why or name in self.why
+            if key in self.found:
+                new = Entry.of_result(self.found[key], why)
+                if old and old.why and not told and old.verdict != new.verdict:
+                    refused.append(f"{name}, now {_said(new)}: {old.why}")
+            elif key in self._asked or not self.whole:
+                new = replace(old, why=why)
+            else:
+                new = None
+                if old.why and not told:
+                    refused.append(f"{name}, no longer asked: {old.why}")
+            if new is not None:
+                after[key] = new
+            if change := _change(old, new):
+                self.lines.append(f"{name}: {change}")
+        if refused:
+            raise RefusedError(
+                "\n- ".join(["these would lose their why:", *refused])
+                + "\nsay --why 'ID PLACE: TEXT' for each, or --drop-why 'ID PLACE'"
+            )
+        return after
+
+    def _refuse_unknown(self) -> None:
+        known = {" ".join(key) for key in self.before.keys() | self.found.keys()}
+        if unknown := {*self.why, *self.drop_why} - known:
+            raise RefusedError(
+                f"there is no place {', '.join(map(repr, sorted(unknown)))}: name one "
+                "as the differences do, such as 'matching/barrier-falls mlp weights'"
+            )
+
+    def summary(self) -> str:
+        """Return how many places have changed, and how."""
+        kinds = Counter(
+            line.partition(": ")[2].partition(":")[0] for line in self.lines
+        )
+        counted = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
+        part = "" if self.whole else ", not all of the scale: none is dropped"
+        return (
+            f"scale {self.scale}, {len(self.found)} places{part}; "
+            f"{counted or 'nothing differs'}"
+        )
+
+    def write(self, given: Sequence[Result], reason: str) -> list[Path]:
+        """Write entries, record and ledger; returns the files."""
+        record = RECORDS / f"{self.scale}.jsonl"
+        ledger = expected.FOLDER / "ledger.toml"
+        seeds = looked_at(given)
+        noted = noted_seeds(ledger, self.scale)
+        if not {*seeds} <= noted and not reason:
+            raise RefusedError(
+                f"seeds {spans(seeds)} of {self.scale} were not looked at before: say "
+                "why they are now, as the ledger's line, with --reason TEXT"
+            )
+        # On record they are what is accepted, and nothing of them is red.
+        kept = [
+            r if r.kind == "invariant" else replace(r, accepted=r.verdict, red="")
+            for r in given
+        ]
+        if not self.whole and record.exists():
+            there = {*self.after}
+            kept = [
+                r
+                for r in [*results.read(record), *kept]
+                if r.kind == "invariant" or (r.id, r.where) in there
+            ]
+        results.write(record, sorted(results.newest(kept), key=lambda r: r.place))
+        expected.write(self.scale, self.after)
+        if not {*seeds} <= noted:
+            note_seeds(ledger, self.scale, seeds, given[0].commit, reason)
+        return [record, expected.path(self.scale), ledger]
+
+
+def read_acceptable(path: Path, dirty: bool) -> list[Result]:
+    """Return a file's results if they can become a record.
+
+    Raises
+    ------
+    RefusedError
+        They are of several scales or first seeds, hold errors or broken invariants, or
+        are of code that was not committed.
+    """
+    found = results.newest(results.read(path))
+    if not found:
+        raise RefusedError(f"{path} holds no result: run `pytest claims/` first")
+    for what, values in (
+        ("scales", {r.scale for r in found}),
+        ("first seeds", {r.first_seed for r in found}),
+    ):
+        if len(values) > 1:
+            raise RefusedError(
+                f"{path} holds results of several {what}, {_listed(values)}: give "
+                "those of one run"
+            )
+    bad = [
+        r
+        for r in found
+        if r.verdict == "error" or (r.kind == "invariant" and r.verdict == "refuted")
+    ]
+    if bad:
+        raise RefusedError(
+            f"{path} holds {len(bad)} errors or broken invariants, such as {bad[0].id} "
+            f"{bad[0].where} ({(bad[0].error or bad[0].decision).splitlines()[0]}): "
+            "mend them and run again"
+        )
+    if not dirty and not all(r.commit for r in found):
+        raise RefusedError(
+            f"{path} is of a checkout with changes that are not committed: commit them "
+            "and run again, or say --dirty"
+        )
+    return found
+
+
+def accept(
+    path: Path,
+    *,
+    yes: bool = False,
+    dirty: bool = False,
+    why: Iterable[str] = (),
+    drop_why: Iterable[str] = (),
+    reason: str = "",
+) -> int:
+    """Show what accepting a file of results would change, and do it if told.
+
+    Returns
+    -------
+    int
+        0 if it is accepted or nothing differs; 1 if something differs and `yes` is
+        not said; 2 if it is refused.
+    """
+    try:
+        found = read_acceptable(path, dirty)
+        empirical = [r for r in found if r.kind != "invariant"]
+        if not empirical:
+            raise RefusedError(f"{path} holds invariants only: nothing to accept")
+        told = dict(map(_why, why))
+        acceptance = Acceptance(
+            expected.by_key(empirical), told, frozenset(map(_place, drop_why))
+        )
+        print("\n".join([*acceptance.lines, acceptance.summary()]))
+        if not yes:
+            if acceptance.lines:
+                print("nothing is written: say --yes to accept this")
+            return int(bool(acceptance.lines))
+        for file in acceptance.write(found, reason):
+            print(f"written: {file}")
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def looked_at(found: Iterable[Result]) -> list[int]:
+    """Return the seeds of all networks that results are of."""
+    return sorted(
+        {
+            seed
+            for result in found
+            for fixture in result.fixtures
+            for seed in (*fixture["seeds"], *fixture.get("failed", ()))
+        }
+    )
+
+
+def spans(seeds: Sequence[int]) -> str:
+    """Write seeds by their runs.
+
+    Examples
+    --------
+    >>> spans([100, 101, 102, 105])
+    '100-102, 105'
+    """
+    runs: list[list[int]] = []
+    for seed in seeds:
+        if runs and seed == runs[-1][-1] + 1:
+            runs[-1].append(seed)
+        else:
+            runs.append([seed])
+    return ", ".join(f"{r[0]}-{r[-1]}" if len(r) > 1 else f"{r[0]}" for r in runs)
+
+
+def noted_seeds(ledger: Path, scale: str) -> set[int]:
+    """Return which seeds of a scale a ledger says were looked at."""
+    if not ledger.exists():
+        return set()
+    noted: set[int] = set()
+    for entry in tomllib.loads(ledger.read_text(encoding="utf-8")).get("looked", []):
+        if entry["scale"] == scale:
+            for run in entry["seeds"].split(", "):
+                first, _, last = run.partition("-")
+                noted |= {*range(int(first), int(last or first) + 1)}
+    return noted
+
+
+def note_seeds(
+    ledger: Path, scale: str, seeds: Sequence[int], commit: str, reason: str
+) -> None:
+    """Append to a ledger that seeds were looked at today."""
+    entry = (
+        f"\n[[looked]]\nscale = {json.dumps(scale)}\n"
+        f"seeds = {json.dumps(spans(seeds))}\n"
+        f"looked_at = {datetime.now(UTC):%Y-%m-%d}\n"
+        f"commit = {json.dumps(commit)}\nexploratory = false\n"
+        f"why = {json.dumps(reason, ensure_ascii=False)}\n"
+    )
+    before = ledger.read_text(encoding="utf-8") if ledger.exists() else ""
+    results.write_text(ledger, before + entry)
+
+
+def _why(text: str) -> tuple[str, str]:
+    place, colon, said = text.partition(":")
+    if not colon or not said.strip():
+        raise RefusedError(
+            f"--why {text!r} says nothing: write --why 'ID SETTING VARIANT: text'"
+        )
+    return _place(place), said.strip()
+
+
+def _place(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _change(old: Entry | None, new: Entry | None) -> str:
+    """Say what differs, if anything does; first what matters most."""
+    if old is None:
+        return f"new: {_said(new)}"
+    if new is None:
+        return f"dropped: {_said(old)}"
+    both = f"{_said(old)} -> {_said(new)}"
+    if old.verdict != new.verdict:
+        return f"verdict: {both}"
+    if old.rule != new.rule:
+        return f"rule: {old.rule} -> {new.rule}; {both}"
+    if replace(old, why="") != replace(new, why=""):
+        return f"estimate: {both}"
+    return "" if old.why == new.why else f"why: {old.why!r} -> {new.why!r}"
+
+
+def _said(entry: Entry) -> str:
+    """Write a verdict, as ``supported 9.31 (spread 1.2, n = 8, seeds from 100)``."""
+    return (
+        f"{entry.verdict} {entry.estimate:g} (spread {entry.spread:g}, n = {entry.n}, "
+        f"seeds from {entry.first_seed})"
+    )
+
+
+def _listed(values: Iterable[object]) -> str:
+    return ", ".join(sorted(map(str, values)))

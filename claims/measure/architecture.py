@@ -1,0 +1,230 @@
+"""An architecture with the images it is measured on, and the memory of measurements."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy
+import torch
+from torch import Tensor, nn
+
+import lmc
+from claims.measure.matchers import MATCHERS, Batches
+from fixtures import datasets, store, training
+from fixtures.recipe import Recipe
+from lmc.graph import State
+from lmc.interpolation import Run
+
+BATCH = 128
+"""Images in a batch wherever statistics are taken, as in the papers' protocol."""
+
+Measured = Mapping[str, Tensor]
+"""By name, what was measured."""
+
+
+class Images:
+    """Images on a device, so many batches of each split, or all."""
+
+    def __init__(self, device: torch.device, batches: int | None):
+        self.device, self.batches = device, batches
+        self._known: dict[tuple[str, int | None, str], Batches] = {}
+
+    def of(self, recipe: Recipe, split: datasets.Split) -> Batches:
+        """Return images and labels of a recipe's data set, the same every time."""
+        key = (recipe.dataset, recipe.samples, split)
+        if key not in self._known:
+            data = training.dataset_of(recipe)
+            found = data.batches(split, BATCH, self.device, self.batches)
+            self._known[key] = [(_in_order(images), labels) for images, labels in found]
+        return self._known[key]
+
+
+def _in_order(images: Tensor) -> Tensor:
+    """Copy images to memory of their own, in the order chosen here for all.
+
+    Convolutions are faster in channels_last; of one channel the two orders are one, and
+    its strides would choose the kernel by chance.
+    """
+    layout = torch.channels_last if images.shape[1] > 1 else torch.contiguous_format
+    return torch.empty_like(images, memory_format=layout).copy_(images)
+
+
+class Subject:
+    """What is measured, once, on a setting's images; its key tells it from others."""
+
+    setting: "Architecture"
+    key: Mapping[str, Any]
+
+    def measured(
+        self, kind: str, spec: Mapping[str, Any], measure: Callable[[], Measured]
+    ) -> dict[str, Tensor]:
+        """Measure, or find what was measured before by the same code."""
+        return self.setting.measured(kind, {**spec, **self.key}, measure)
+
+    def values(
+        self, kind: str, spec: Mapping[str, Any], measure: Callable[[], Sequence[Any]]
+    ) -> list[Any]:
+        """Measure numbers, or rows of numbers, as by :meth:`measured`."""
+        found = self.measured(kind, spec, lambda: {"value": as_values(measure())})
+        return found["value"].tolist()
+
+
+class Architecture:
+    """The model of a setting by its recipe, and the images it is measured on."""
+
+    def __init__(self, name: str, recipe: Recipe, images: Images):
+        self.name, self.recipe, self._images = name, recipe, images
+        self.device = images.device
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The architecture, in evaluation mode."""
+        return self.recipe.build_model().to(self.device)
+
+    @cached_property
+    def symmetry(self) -> lmc.Symmetry:
+        """The model's permutation groups, certified on real images."""
+        [(images, _), *_] = self.batches("train")
+        return lmc.discover(self.model, images[:4])
+
+    @cached_property
+    def layers(self) -> tuple[str, ...]:
+        """Layers that are renormalized: in ResNets those inside the blocks."""
+        inside = getattr(self.model, "block_convolutions", None)
+        return inside() if inside else lmc.default_layers(self.symmetry.graph)
+
+    @property
+    def parameters(self) -> list[str]:
+        """Names of all parameters, one of each that has several."""
+        graph = self.symmetry.graph
+        return [name for name in graph.parameters if graph.aliases[name][0] == name]
+
+    @property
+    def batchnorm(self) -> bool:
+        """Whether it has BatchNorm, without whose RESET every midpoint is broken."""
+        return bool(self.symmetry.graph.batch_norms)
+
+    @property
+    def reset(self) -> str:
+        """How midpoints are renormalized where no more is said: RESET if BatchNorm.
+
+        As in arXiv 2402.05966, section 3.2 and appendix F.5.
+        """
+        return "reset" if self.batchnorm else ""
+
+    def batches(self, split: datasets.Split) -> Batches:
+        """Return images and labels of a split, the same batches every time."""
+        return self._images.of(self.recipe, split)
+
+    def evaluate(
+        self, state: State, split: datasets.Split = "test", run: Run | None = None
+    ) -> list[float]:
+        """Return loss and accuracy of a network, run as the model or by a function."""
+        found = lmc.evaluate(run or self.model, state, self.batches(split))
+        return [found.loss, found.accuracy]
+
+    def statistics(
+        self, state: State, layers: Sequence[str], samples: int | None = None
+    ) -> dict[str, lmc.Statistics]:
+        """Return statistics of layers' outputs on the first training samples, or all.
+
+        All renormalizations of a pair have the same goal: it is measured once.
+        """
+
+        def measure() -> dict[str, Tensor]:
+            batches: Iterable[Any] = self.batches("train")
+            if samples is not None:
+                batches = lmc.first_samples(batches, samples)
+            # Equal bits may have come here in other strides.
+            own = canonical(state, self.device)
+            found = lmc.statistics(self.symmetry.graph, own, batches, layers)
+            return {
+                f"{what} {name}": getattr(each, what)
+                for name, each in found.items()
+                for what in ("mean", "variance")
+            }
+
+        spec = {"state": digest_of(state), "layers": [*layers], "samples": samples}
+        values = self.measured("statistics", spec, measure)
+        found = {name: value.to(self.device) for name, value in values.items()}
+        return {
+            name: lmc.Statistics(found[f"mean {name}"], found[f"variance {name}"])
+            for name in layers
+        }
+
+    def match(self, method: str, a: State, b: State, seed: int) -> lmc.Matching:
+        """Match two networks by a method of `claims.measure.MATCHERS`."""
+        return MATCHERS[method](self.symmetry, self.batches("train"), a, b, seed)
+
+    def measured(
+        self, kind: str, spec: Mapping[str, Any], measure: Callable[[], Measured]
+    ) -> dict[str, Tensor]:
+        """Measure on one thread, or find what was measured before by the same code."""
+        full = {
+            **spec,
+            "recipe": self.recipe.key,
+            "batches_measured": self._images.batches,
+            "device": self.device.type,
+            "versions": [torch.__version__, np.__version__, scipy.__version__],
+            "code": code_digest(),
+        }
+
+        def alone() -> dict[str, Tensor]:
+            with training.single_thread(self.device):
+                return dict(measure())
+
+        return store.remember(kind, full, alone)
+
+
+def canonical(state: State, device: torch.device) -> dict[str, Tensor]:
+    """Return a copy in memory of its own, with the strides that its shapes give.
+
+    What is measured depends on a network's bits alone then: PyTorch chooses kernels by
+    strides, and ``.contiguous()`` leaves a convolution of one channel, say, with those
+    that training gave it.
+    """
+    return {
+        name: torch.empty(value.shape, dtype=value.dtype, device=device).copy_(value)
+        for name, value in state.items()
+    }
+
+
+def digest_of(state: State) -> str:
+    """Return the sha256 of a state's tensors and their names."""
+    return hashlib.sha256(
+        b"".join(
+            name.encode() + value.detach().cpu().contiguous().numpy().tobytes()
+            for name, value in sorted(state.items())
+        )
+    ).hexdigest()
+
+
+def as_values(numbers: Sequence[Any]) -> Tensor:
+    """Return numbers as the float64 tensor that the store keeps."""
+    return torch.tensor(numbers, dtype=torch.float64)
+
+
+@cache
+def code_digest() -> str:
+    """Return the sha256 of all code that measurements depend on.
+
+    Part of the key of everything that is measured: a change of ``lmc`` may change a
+    value, and must not be hidden by what older code has measured.  What only people
+    and tests run is left out.
+    """
+    data = [Path(module.__file__) for module in (datasets, training)]
+    own = sorted(Path(__file__).parent.glob("*.py"))
+    digest = hashlib.sha256()
+    for file in (*measuring_code(Path(lmc.__file__).parent), *data, *own):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+def measuring_code(library: Path) -> list[Path]:
+    """Return the files of a package that take part in measurements."""
+    apart = {"tests", "command", "survey.py", "benchmarks.py", "testing.py"}
+    files = sorted(library.rglob("*.py"))
+    return [file for file in files if not apart & {*file.relative_to(library).parts}]

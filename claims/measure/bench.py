@@ -1,0 +1,129 @@
+"""Trained networks of a scale, alone, in pairs and in tuples."""
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+
+from claims.measure.architecture import BATCH, Architecture, Images, canonical
+from claims.measure.networks import Network
+from claims.measure.pairs import Pair
+from claims.measure.several import Several
+from fixtures import progress, store
+from fixtures.recipe import Recipe
+from fixtures.scales import Scale
+from lmc.graph import State
+
+
+class Setting(Architecture):
+    """The networks of one setting: trained when they are first looked at.
+
+    From ``first_seed`` on, and ``seeds`` of them unless told otherwise.  ``failed`` are
+    those that were passed over, as far as is known.
+    """
+
+    def __init__(
+        self, name: str, recipe: Recipe, images: Images, first_seed: int, seeds: int
+    ):
+        super().__init__(name, recipe, images)
+        self.first_seed, self.seeds = first_seed, seeds
+        self.failed: list[int] = []
+        self._good: list[int] = []
+        self._known: dict[int, Network] = {}
+
+    def network(self, seed: int) -> Network:
+        """Return the network of one seed, such as another one's origin."""
+        if seed not in self._known:
+            sink = progress.current()
+            [state] = store.networks(
+                self.recipe, [seed], device=self.device, on_progress=sink
+            )
+            self.keep(seed, state)
+        return self._known[seed]
+
+    def networks(self, count: int | None = None) -> list[Network]:
+        """Return the networks of the first good seeds, by default of all."""
+        count = self.seeds if count is None else count
+        self._load(count)
+        return [self._known[seed] for seed in self._good[:count]]
+
+    def pairs(self, count: int | None = None) -> list[Pair]:
+        """Return pairs of consecutive good seeds, by default as many as there are."""
+        most = self.seeds // 2 if count is None else count
+        found = self.networks(2 * most)
+        return [Pair(a, b) for a, b in zip(found[::2], found[1::2], strict=True)]
+
+    def tuples(self, size: int, count: int | None = None) -> list[Several]:
+        """Return tuples of consecutive good seeds; what is left over is left out."""
+        most = self.seeds // size if count is None else count
+        found = self.networks(size * most)
+        return [Several(found[at : at + size]) for at in range(0, len(found), size)]
+
+    def provenance(self, seeds: Iterable[int]) -> dict[str, Any]:
+        """Return what looked-at networks a result stands on, by seeds, for its record.
+
+        Name and key of the recipe, seeds, those in between that failed, one digest of
+        all networks, and the number of images of each split, if not all are looked at.
+        """
+        seeds = sorted(seeds)
+        bits = "".join(self._known[seed].digest for seed in seeds)
+        found: dict[str, Any] = {
+            "name": str(self.name),
+            "key": self.recipe.key,
+            "seeds": seeds,
+            "failed": [seed for seed in self.failed if seeds and seed < seeds[-1]],
+            "digest": hashlib.sha256(bits.encode()).hexdigest(),
+        }
+        if self._images.batches is not None:
+            found["images"] = self._images.batches * BATCH
+        return found
+
+    def _load(self, count: int) -> None:
+        """Find or train networks until so many are good."""
+        if count <= len(self._good):
+            return
+        found = store.trained(
+            self.recipe,
+            self.first_seed,
+            count,
+            device=self.device,
+            on_progress=progress.current(),
+        )
+        self._good, self.failed = found.seeds, [*found.failed]
+        for seed, state in zip(found.seeds, found.states, strict=True):
+            self.keep(seed, state)
+
+    def keep(self, seed: int, state: State) -> None:
+        """Take a state for a seed's network, unless there is one."""
+        if seed not in self._known:
+            own = canonical(state, self.device)
+            self._known[seed] = Network(self, seed, own)
+
+
+class Bench:
+    """Trained networks of a scale, and where they are measured.
+
+    Parameters
+    ----------
+    scale, device
+        Whose settings they are of; where networks are trained and measured.
+    first_seed, seeds
+        Of each setting's first network; how many are taken, unless told otherwise.
+    """
+
+    def __init__(
+        self, scale: Scale, first_seed: int, seeds: int, device: str | torch.device
+    ):
+        self.scale, self.first_seed, self.seeds = scale, first_seed, seeds
+        self.images = Images(torch.device(device), scale.batches_measured)
+        self._settings: dict[str, Setting] = {}
+
+    def setting(self, name: str) -> Setting:
+        """Return a setting's networks; under an alias, those of the setting itself."""
+        own = self.scale.canonical(name)
+        if own not in self._settings:
+            self._settings[own] = Setting(
+                own, self.scale.recipe(own), self.images, self.first_seed, self.seeds
+            )
+        return self._settings[own]

@@ -1,0 +1,352 @@
+"""What networks hold, layer by layer, and how fast they can be retrained.
+
+Measured on endpoints, midpoints, pruned networks and networks before training; on the
+training set, in evaluation mode.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+import lmc
+from claims.measure.architecture import (
+    BATCH,
+    Architecture,
+    Measured,
+    as_values,
+    canonical,
+)
+from claims.measure.networks import Network
+from claims.measure.pairs import Middle, Pair, Repair, repaired
+from claims.measure.pruned import Pruned
+from fixtures import training
+from fixtures.training import initialize, stream
+from lmc import features
+from lmc.graph import State
+from lmc.retraining import retrain
+
+Measure = Callable[[Architecture, State], Mapping[str, Tensor | float]]
+"""For each layer's name one value for each of its units, or one for all."""
+
+FISHER_SAMPLES = 256
+"""Training samples that Fisher information is taken from."""
+
+
+def _scale(
+    setting: Architecture, state: State, where: str, what: str = "absolute"
+) -> dict[str, Tensor]:
+    graph = setting.symmetry.graph
+    found = features.activation_scale(graph, state, setting.batches("train"))
+    scales = {name: getattr(layer, where) for name, layer in found.items()}
+    return {n: getattr(scale, what) for n, scale in scales.items() if scale is not None}
+
+
+def _dead(setting: Architecture, state: State) -> dict[str, Tensor]:
+    graph = setting.symmetry.graph
+    found = features.dead_units(graph, state, setting.batches("train"))
+    return {name: dead.double() for name, dead in found.items()}
+
+
+def _magnitude(setting: Architecture, state: State) -> dict[str, float]:
+    return features.parameter_magnitude(setting.symmetry.graph, state)
+
+
+def _fisher(setting: Architecture, state: State) -> dict[str, float]:
+    graph = setting.symmetry.graph
+    batches = lmc.first_samples(setting.batches("train"), FISHER_SAMPLES)
+    return features.layer_means(graph, features.diagonal_fisher(graph, state, batches))
+
+
+def _parts(
+    setting: Architecture,
+    state: State,
+    constant: Literal["zero", "mean"],
+    part: Literal["share", "dependent"],
+) -> dict[str, float]:
+    found = features.feature_parts(
+        setting.symmetry.graph, state, setting.batches("train"), constant=constant
+    )
+    return {name: float(getattr(parts, part)) for name, parts in found.items()}
+
+
+MEASURES: dict[str, Measure] = {
+    # Mean absolute value before the nonlinearity (and before a normalization).
+    "scale-before": partial(_scale, where="before"),
+    "scale-after": partial(_scale, where="after"),
+    # Share of activations that are zero; 1 for a unit that is zero on every input.
+    "zeros": partial(_scale, where="after", what="zeros"),
+    "dead": _dead,
+    "magnitude": _magnitude,
+    "fisher": _fisher,
+    # Of f = g + h, by mean squares: g over both, with h the mean over inputs ...
+    "input-dependent": partial(_parts, constant="mean", part="share"),
+    # ... with h the response to zeros, and then g itself.
+    "input-dependent-zero": partial(_parts, constant="zero", part="share"),
+    "input-dependent-size": partial(_parts, constant="zero", part="dependent"),
+}
+"""Name to what is measured."""
+
+
+def fresh(setting: Architecture, seed: int) -> Network:
+    """Return a network of a setting before training: initialized for its seed."""
+    state = initialize(setting.recipe, seed).state_dict()
+    return Network(setting, seed, canonical(state, setting.device))
+
+
+def in_network(network: Network, measure: str) -> dict[str, float]:
+    """Return what a network has in each layer: means over the layer's units.
+
+    Of a name in :data:`MEASURES`.
+    """
+    found = network.measured(
+        "features",
+        {"measure": measure},
+        lambda: _by_layer(network.setting, network.state, measure),
+    )
+    return _means(network.setting, found)
+
+
+def at_endpoints(pair: Pair, measure: str) -> dict[str, float]:
+    """Return each layer's mean over A and B, as :func:`in_network` does."""
+    a, b = (in_network(network, measure) for network in (pair.a, pair.b))
+    return {name: (a[name] + b[name]) / 2 for name in a}
+
+
+def at_midpoint(
+    pair: Pair, measure: str, method: str, repair: str = ""
+) -> dict[str, float]:
+    """Return what a pair's midpoint has in each layer.
+
+    Of a name in :data:`MEASURES`; matched and renormalized as for :meth:`Pair.middle`,
+    which is an error if the renormalization has no place in the weights.
+    """
+    return _means(pair.setting, _units_at_midpoint(pair, measure, method, repair))
+
+
+def relative_to_endpoints(
+    pair: Pair, measure: str, method: str, repair: str = ""
+) -> dict[str, float]:
+    """Return the midpoint's value over the endpoints' mean, layer by layer.
+
+    Parameters and errors as for :func:`at_midpoint`.
+    """
+    middle = at_midpoint(pair, measure, method, repair)
+    ends = at_endpoints(pair, measure)
+    return {name: value / ends[name] for name, value in middle.items()}
+
+
+def in_pruned(
+    pruned: Pruned, measure: str, *, renormalized: bool = False
+) -> dict[str, float]:
+    """Return what a pruned network has in each layer, as :func:`at_midpoint` does.
+
+    If it is to be ``renormalized``, after REPAIR with the dense network's statistics.
+    """
+    network = pruned.network
+    repair = Repair("repair" if renormalized else "")
+
+    def values() -> dict[str, Tensor]:
+        middle = repaired(network.setting, pruned.state, (network.state,), repair)
+        return _by_layer(network.setting, _in_weights(middle), measure)
+
+    spec = {
+        "measure": measure,
+        "pruner": pruned.pruner,
+        "sparsity": pruned.sparsity,
+        "repair": asdict(repair),
+    }
+    found = network.measured("features-pruned", spec, values)
+    return _means(network.setting, found)
+
+
+def dead_and_kept(
+    pair: Pair, method: str, repair: str, layers: Iterable[str]
+) -> tuple[float, float]:
+    """Return the share of units that are dead, and are still after renormalization.
+
+    In percent of all units, in layers that count alike: dead at the bare midpoint; dead
+    both there and after ``repair``.
+    """
+    before = _units_at_midpoint(pair, "dead", method, "")
+    after = _units_at_midpoint(pair, "dead", method, repair)
+    names = list(layers)
+    dead = sum(float(before[name].mean()) for name in names)
+    kept = sum(float((before[name] * after[name]).mean()) for name in names)
+    return 100 * dead / len(names), 100 * kept / len(names)
+
+
+def running_statistics(
+    pair: Pair, method: str, repair: str = ""
+) -> tuple[list[float], list[float]]:
+    """Return the size of BatchNorm's running statistics at a midpoint.
+
+    For each BatchNorm, in the order of execution: the absolute running mean and the
+    root of the running variance, averaged over channels.
+    """
+
+    def values(middle: Middle) -> Measured:
+        norms, state = pair.setting.symmetry.graph.batch_norms, _in_weights(middle)
+        means = [float(state[n.mean].double().abs().mean()) for n in norms]
+        roots = [float(state[n.variance].double().sqrt().mean()) for n in norms]
+        return {"value": as_values([means, roots])}
+
+    found = pair.at_midpoint("running-statistics", values, method, repair)
+    means, deviations = found["value"].tolist()
+    return means, deviations
+
+
+def parameter_size(network: Network) -> float:
+    """Return the mean magnitude of all weights and biases of a network's layers."""
+    layers = network.setting.symmetry.graph.layers
+    names = {name for layer in layers for name in (layer.weight, layer.bias)}
+    values = [value for name, value in network.state.items() if name in names]
+    return float(torch.cat([value.double().abs().flatten() for value in values]).mean())
+
+
+def activation_size(network: Network) -> float:
+    """Return the mean absolute value after nonlinearities, on the training set.
+
+    The mean over all units of the network of a unit's mean over images and pixels
+    (arXiv 2402.05966, Figures 69 and 70, average in each channel too).
+    """
+
+    def measure() -> list[float]:
+        setting = network.setting
+        found = features.activation_scale(
+            setting.symmetry.graph, network.state, setting.batches("train")
+        )
+        # A branch and its shortcut end in one nonlinearity: its units count once.
+        scales = {
+            layer.node: layer.after.absolute
+            for layer in found.values()
+            if layer.after is not None
+        }
+        return [float(torch.cat([*scales.values()]).mean())]
+
+    return network.values("activation-size", {}, measure)[0]
+
+
+REACHED = 90.0
+"""Training accuracy in percent that ends a retraining, as in arXiv 2402.05966."""
+
+EPOCHS = 30
+"""After which a retraining is given up: its budget."""
+
+EVERY = 10
+"""Steps from one score to the next."""
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """How a network was retrained.
+
+    Attributes
+    ----------
+    steps
+        Mini-batches until :data:`REACHED`, in grains of :data:`EVERY`; the whole
+        budget if it was not reached.
+    reached
+        Whether it was.
+    test
+        Test accuracy at the end, in percent.
+    """
+
+    steps: int
+    reached: bool
+    test: float
+
+
+def recovery(pair: Pair, start: str) -> Recovery:
+    """Retrain a pair's midpoint or a fresh network until 90% training accuracy.
+
+    Learning rate 0.01, momentum 0.9, weight decay 1e-4, batches of 128 without
+    augmentation (arXiv 2402.05966, section 4.2).  All starts of a pair see the
+    training images in one order, drawn anew for each epoch.
+
+    Parameters
+    ----------
+    start
+        ``"fresh"`` for A's initialization; else how the midpoint is matched.
+    """
+    setting = pair.setting
+
+    def retrained(state: State) -> dict[str, Tensor]:
+        device = setting.device
+        images, labels = training.dataset_of(setting.recipe).tensors("train", device)
+
+        def batches(epoch: int) -> list[tuple[Tensor, Tensor]]:
+            seed = stream(f"retraining {epoch}", pair.a.seed)
+            order = torch.Generator().manual_seed(seed)
+            rows = torch.randperm(len(images), generator=order).to(device)
+            return [(images[part], labels[part]) for part in rows.split(BATCH)]
+
+        train = setting.batches("train")
+        budget = EPOCHS * len(batches(0))
+        found = retrain(
+            setting.model,
+            state,
+            batches,
+            until=REACHED,
+            evaluate_on=train,
+            test=setting.batches("test"),
+            lr=0.01,
+            momentum=0.9,
+            weight_decay=1e-4,
+            every=EVERY,
+            max_steps=budget,
+        )
+        reached, last = found.steps is not None, found.curve[-1]
+        assert last.test is not None
+        steps = budget if found.steps is None else found.steps
+        return {"value": as_values([steps, reached, last.test.accuracy])}
+
+    if start == "fresh":
+        start_of = fresh(setting, pair.a.seed)
+        found = start_of.measured("retraining", {}, lambda: retrained(start_of.state))
+    else:
+        found = pair.at_midpoint(
+            "retraining", lambda middle: retrained(middle.state), start
+        )
+    steps, reached, test = found["value"].tolist()
+    return Recovery(int(steps), bool(reached), test)
+
+
+def _units_at_midpoint(
+    pair: Pair, measure: str, method: str, repair: str
+) -> dict[str, Tensor]:
+    def values(middle: Middle) -> dict[str, Tensor]:
+        return _by_layer(pair.setting, _in_weights(middle), measure)
+
+    return pair.at_midpoint("features", values, method, repair, feature=measure)
+
+
+def _by_layer(setting: Architecture, state: State, measure: str) -> dict[str, Tensor]:
+    found = MEASURES[measure](setting, state)
+    return {
+        name: torch.as_tensor(values, dtype=torch.float64).reshape(-1)
+        for name, values in found.items()
+    }
+
+
+def _means(setting: Architecture, found: Mapping[str, Tensor]) -> dict[str, float]:
+    """Average over units, in the order of execution, which the store does not keep."""
+    return {
+        layer.name: float(found[layer.name].mean())
+        for layer in setting.symmetry.graph.layers
+        if layer.name in found
+    }
+
+
+def _in_weights(middle: Middle) -> dict[str, Tensor]:
+    """Return the state of a network that runs as the model."""
+    if middle.run is not None:
+        raise ValueError(
+            "this renormalization is applied as the network runs, and its features "
+            "would be those of the bare network: choose a setting whose renormalized "
+            "layers have biases"
+        )
+    return middle.state

@@ -1,0 +1,372 @@
+"""The trial in which a claim is decided on one setting: the ``trial`` of its test."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from claims.claim import Place
+from claims.evidence import Decision, Verdict
+from claims.measure import Bench, Network, Pair, Repair, Setting, Several
+from reports.results import check_curves
+
+Floats = np.ndarray
+
+
+class Columns(dict[str, Floats]):
+    """Named columns, one value per unit each; a column is an attribute too.
+
+    Examples
+    --------
+    >>> columns = Columns(midpoint=np.array([10, 12]), repair=np.array([70, 75]))
+    >>> columns.repair - columns.midpoint
+    array([60, 63])
+    """
+
+    def __getattr__(self, name: str) -> Floats:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(
+                f"there is no column {name!r}: choose {', '.join(self)}"
+            ) from None
+
+
+class Trial:
+    """A claim on a setting, about to be decided.
+
+    Attributes
+    ----------
+    place, setting, variant, scale
+        Where it is decided.
+    record
+        The result so far, one line of ``results.jsonl``.
+    """
+
+    def __init__(self, place: Place, bench: Bench, seeds: int | None = None):
+        self.place, self.setting, self.variant = place, place.setting, place.variant
+        self.scale = place.scale
+        self.record = place.record()
+        self._bench, self._count = bench, place.count(seeds)
+        self._used: dict[Setting, set[int]] = {}
+        self._names: list[str] | None = None
+        self._started = time.perf_counter()
+
+    def using(self, setting: str | None = None) -> Setting:
+        """Return a setting, by default that of this trial.
+
+        Raises
+        ------
+        ValueError
+            The claim does not declare that its test looks at it.
+        """
+        name = self.scale.canonical(setting or self.setting)
+        if name not in self.place.demand():
+            raise ValueError(
+                f"{self.place.claim.id} looks at setting {str(name)!r}, which it does "
+                "not declare: add it to what the claim's uses= returns"
+            )
+        found = self._bench.setting(name)
+        self._used.setdefault(found, set())
+        return found
+
+    def networks(self, setting: str | None = None) -> list[Network]:
+        """Return a setting's networks, as many as the claim declares."""
+        found = self.using(setting).networks(self._count)
+        self._note(found, [f"seed {network.seed}" for network in found])
+        return found
+
+    def pairs(self, setting: str | None = None) -> list[Pair]:
+        """Return a setting's independent pairs: no network is in two of them."""
+        found = self.using(setting).pairs(self._count // 2)
+        looked_at = [network for pair in found for network in (pair.a, pair.b)]
+        self._note(looked_at, [pair.name for pair in found])
+        return found
+
+    def tuples(self, setting: str | None = None) -> list[Several]:
+        """Return independent tuples of networks: no network is in two of them.
+
+        Raises
+        ------
+        ValueError
+            The claim does not declare how many networks a tuple has.
+        """
+        size = self.place.claim.tuple_size
+        if size is None:
+            raise ValueError(
+                f"{self.place.claim.id} looks at tuples and does not declare of how "
+                "many networks: give the claim a tuple_size="
+            )
+        found = self.using(setting).tuples(size, self._count // size)
+        looked_at = [network for several in found for network in several.networks]
+        self._note(looked_at, [several.name for several in found])
+        return found
+
+    def origins(self, copies: Sequence[Network]) -> list[Network]:
+        """Return the networks that others were made from, one for each."""
+        setting = self.using(copies[0].setting.name)
+        parent = self.using(setting.recipe.parent.name)
+        found = [parent.network(setting.recipe.origin(copy.seed)) for copy in copies]
+        self._note(found, [])
+        return found
+
+    def _note(self, networks: Iterable[Network], names: list[str]) -> None:
+        """Note what is looked at; what was asked for first names the values to come."""
+        for network in networks:
+            self._used[network.setting].add(network.seed)
+        self._names = self._names or names or None
+
+    def each(
+        self, measure: Callable[[Pair], float], setting: str | None = None
+    ) -> Floats:
+        """Return what is measured on each pair, one value per pair."""
+        return np.array([measure(pair) for pair in self.pairs(setting)], dtype=float)
+
+    def midpoints(
+        self,
+        *repairs: str | Repair,
+        method: str | None = None,
+        setting: str | None = None,
+        **more: Repair,
+    ) -> Columns:
+        """Return the test accuracy of each pair's midpoint, one column per repair.
+
+        Parameters
+        ----------
+        *repairs
+            Names of renormalizations, ``""`` for none; columns are called by them,
+            with ``midpoint`` for none.
+        method
+            How pairs are matched: by default the trial's variant.
+        setting
+            By default the trial's.
+        **more
+            Further columns by their names.
+        """
+        method = self.variant if method is None else method
+        named = {(str(r) or "midpoint").replace("-", "_"): r for r in repairs} | more
+        return Columns(
+            {
+                name: self.each(
+                    lambda pair, how=how: pair.midpoint(method, how).accuracy, setting
+                )
+                for name, how in named.items()
+            }
+        )
+
+    def endpoints(self, setting: str | None = None) -> Floats:
+        """Return the mean test accuracy of each pair's two networks."""
+        return self.each(lambda pair: pair.endpoints(), setting)
+
+    def barriers(
+        self,
+        method: str | None = None,
+        repair: str | Repair | None = None,
+        setting: str | None = None,
+    ) -> Floats:
+        """Return endpoints' mean minus midpoint, test accuracy, for each pair.
+
+        ``repair=None``: after RESET if there is BatchNorm.
+        """
+        method = self.variant if method is None else method
+        return self.each(lambda pair: pair.barrier(method, repair), setting)
+
+    def decide(
+        self,
+        values: ArrayLike,
+        columns: Mapping[str, ArrayLike] | None = None,
+        *,
+        names: Sequence[str] | None = None,
+        curves: Mapping[str, Any] | None = None,
+        unmet: str = "",
+        **more: ArrayLike,
+    ) -> None:
+        """Decide the claim on one value per independent unit, and record it.
+
+        Parameters
+        ----------
+        values
+            What enters the rule, one number per unit.
+        columns, **more
+            What the values were computed from, for the report.  Beside a column that
+            the paper's tables have, its number is shown.
+        names
+            What the values belong to; by default the pairs (or networks, or tuples)
+            that were asked for first.
+        curves
+            Curves for the report, see :func:`reports.results.check_curves`.
+        unmet
+            Why these networks are not what the claim is about; "" if they are.
+            Otherwise it is inconclusive, whatever was measured.
+
+        Raises
+        ------
+        RuntimeError
+            It was decided before.
+        ValueError
+            The curves cannot be drawn, or the values can't be decided.
+        """
+        values = np.asarray(values, dtype=float)
+        self._conclude(
+            self._rule(values),
+            values,
+            {**(columns or {}), **more},
+            names,
+            curves,
+            unmet,
+        )
+
+    def decide_trend(
+        self,
+        levels: Mapping[str, ArrayLike],
+        columns: Mapping[str, ArrayLike] | None = None,
+        *,
+        names: Sequence[str] | None = None,
+        x: Sequence[float] | None = None,
+        x_label: str = "",
+        x_scale: str = "linear",
+        y_label: str = "",
+        curves: Mapping[str, Any] | None = None,
+        unmet: str = "",
+    ) -> None:
+        """Decide a claim about ordered levels; other parameters as for `decide`.
+
+        Parameters
+        ----------
+        levels
+            From each level's name, in the claim's order, to the values of all units.
+        x
+            The levels' numbers, for the report's curve; without them they are evenly
+            spaced.
+        x_label, y_label
+            What the levels' numbers, and the values, are, with their unit.
+        x_scale
+            ``"linear"`` or ``"log"``.
+        """
+        rows = np.column_stack([np.asarray(v, dtype=float) for v in levels.values()])
+        if curves is None:
+            curves = {
+                "names": list(levels),
+                **({} if x is None else {"x": list(x)}),
+                "x_label": x_label,
+                "x_scale": x_scale,
+                "unit": y_label,
+                "lines": {"": rows.tolist()},
+            }
+        contrast = self.place.claim.rule.units(rows)
+        self._conclude(
+            self._rule(rows),
+            contrast,
+            {**levels, **(columns or {})},
+            names,
+            curves,
+            unmet,
+        )
+
+    def examine(self, check: Callable[[], None], deviations: list[float]) -> None:
+        """Decide an invariant by a property test that notes deviations.
+
+        Parameters
+        ----------
+        check
+            A hypothesis test without arguments left; it appends to ``deviations``
+            and asserts.
+        deviations
+            Sizes of all deviations that it saw.
+        """
+        __tracebackhide__ = True
+        failure = None
+        try:
+            check()
+        except AssertionError as error:  # hypothesis has shrunk the counterexample
+            failure = error
+        decision = self._rule(deviations)
+        if failure is not None and decision.verdict is Verdict.SUPPORTED:
+            raise failure  # the check failed for another reason than a deviation
+        self._conclude(decision, [], {}, None, None, "")
+        if failure is not None:
+            self.record["error"] = str(failure)
+
+    def _rule(self, values: ArrayLike) -> Decision:
+        place = self.place
+        return place.claim.rule.decide(
+            values, margin=place.margin, unit=place.claim.unit, grain=place.grain
+        )
+
+    def _conclude(
+        self,
+        decision: Decision,
+        values: ArrayLike,
+        columns: Mapping[str, ArrayLike],
+        names: Sequence[str] | None,
+        curves: Mapping[str, Any] | None,
+        unmet: str,
+    ) -> None:
+        if "verdict" in self.record:
+            raise RuntimeError(
+                f"{self.place.claim.id} is decided twice: a test decides once, write "
+                "another claim for the other quantity"
+            )
+        check_curves(curves)
+        if unmet:
+            decision = replace(
+                decision,
+                statement=f"premise not met: {unmet} ({decision.statement})",
+                verdict=Verdict.INCONCLUSIVE,
+                leaning="",
+                p=None,
+            )
+        values = np.asarray(values, dtype=float).tolist()
+        columns = {
+            name: np.asarray(column).tolist() for name, column in columns.items()
+        }
+        names = names or self._names or [str(number) for number in range(len(values))]
+        heads = ("pair", *columns, "decided")
+        rows = zip(names, *columns.values(), values, strict=True)
+        self.record |= {
+            name: getattr(decision, name)
+            for name in self.record.keys() & decision.__dataclass_fields__.keys()
+        }
+        self.record |= {
+            "decision": decision.statement,
+            "pairs": [dict(zip(heads, row, strict=True)) for row in rows],
+            "curves": curves,
+            "paper": self._paper(columns),
+            "fixtures": [
+                setting.provenance(seeds) for setting, seeds in self._used.items()
+            ],
+            "seconds": round(time.perf_counter() - self._started, 3),
+            **self._share(decision),
+            "verdict": decision.verdict.value,
+        }
+
+    def _share(self, decision: Decision) -> dict[str, float]:
+        """Return estimate and interval over the paper's effect, where that is one."""
+        effect = self.place.effect
+        if effect is None or abs(effect.value) <= (effect.spread or 0.0):
+            return {}
+        if decision.low is None or decision.high is None:  # of a single unit
+            return {}
+        bounds = (decision.low, decision.high)
+        low, high = sorted(bound / effect.value for bound in bounds)
+        share = decision.estimate / effect.value
+        return {"share": share, "share_low": low, "share_high": high}
+
+    def _paper(self, columns: Iterable[str]) -> list[dict[str, Any]]:
+        """Return the paper's numbers: of the quantity itself first, then by column."""
+        claim = self.place.claim
+        effect = self.place.effect
+        found = [] if effect is None else [("decided", claim.effect, effect)]
+        given = claim.source.columns(self.setting, self.variant)
+        found += [
+            (column, number.label, number)
+            for column in columns
+            for number in given.get(column, [])
+        ]
+        return [
+            {"column": c, "label": label, "value": n.value, "spread": n.spread}
+            for c, label, n in found
+        ]
