@@ -4,7 +4,7 @@ import argparse
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,16 +51,13 @@ def _again(chosen: argparse.Namespace) -> int:
         print("say --why the fixed networks measure something else", file=sys.stderr)
         return 2
     torch.set_num_threads(1)
-    bench, kept = again.fixed(), again.kept()["values"]
+    bench = again.fixed()
     values = {name: again.measure(name, bench) for name in again.names()}
-    told = [
-        line
-        for name, found in values.items()
-        for line in again.differences(name, found, kept.get(name, {}))
-    ]
-    told += [f"{name}: is measured no longer" for name in kept.keys() - values.keys()]
+    told = again.compared(values)
+    gone = again.kept()["values"].keys() - values.keys()
+    told += [f"{name} is measured no longer" for name in sorted(gone)]
     print("\n".join([*told, f"{len(told)} differences"]))
-    if chosen.accept:
+    if told and chosen.accept:
         again.accept(values, chosen.why)
     return int(bool(told) and not chosen.accept)
 
@@ -198,8 +195,8 @@ def _add_reproduce(commands: Any) -> None:
         "until a part of the budget is spent; then decide each claim on as many "
         "networks as its settings have, and train nothing any more. Results, report, "
         "log and provenance go into a folder. Exit 0 when all is trained and decided, "
-        "1 if something failed, 3 when the budget ended first: the same command goes "
-        "on.",
+        "1 if something failed or contradicts the record, 3 when the budget ended "
+        "first: the same command goes on.",
         epilog="example: python -m claims reproduce --scale paper --device cuda "
         "--budget 25 --out paper --for='-k renormalization'",
     )
@@ -226,15 +223,15 @@ def _add_reproduce(commands: Any) -> None:
     )
     command.add_argument(
         "--seeds",
-        type=_even,
+        type=_even(FEWEST, "a verdict needs five pairs"),
         metavar="N",
         help="most networks of each setting (default: what each claim declares)",
     )
     command.add_argument(
         "--first-seed",
-        type=_count,
+        type=_even(0, "two networks of consecutive seeds make a pair"),
         metavar="N",
-        help="of each setting's networks (default: the scale's own)",
+        help="of each setting's networks, an even number (default: the scale's own)",
     )
     command.add_argument("--device", type=_device, default="cpu", help="cpu or cuda")
     command.add_argument(
@@ -270,25 +267,21 @@ def _workers(device: str) -> int:
     return cores if device == "cpu" else min(cores, 4)
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 on")
-    return int(text)
-
-
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
     return int(text)
 
 
-def _even(text: str) -> int:
-    if not text.isdecimal() or int(text) < FEWEST or int(text) % 2:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not an even number from {FEWEST} on: a verdict needs five "
-            "pairs"
-        )
-    return int(text)
+def _even(least: int, why: str) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if not text.isdecimal() or int(text) < least or int(text) % 2:
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is not an even number from {least} on: {why}"
+            )
+        return int(text)
+
+    return number
 
 
 def _amount(text: str) -> float:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta
+from scipy.stats import binomtest
 
 from claims import expected
 from claims.claim import Place, places_of
@@ -54,38 +54,37 @@ class Pool:
     slots
         From unit to the slot of its first network.
     unmet
-        Whether a run says that its networks are not what the claim is about: then the
-        verdict is inconclusive in every draw.
+        Of each run, whether it says that its networks are not what the claim is about.
+        Then the verdict is inconclusive in the draws whose first slot it gives: as
+        often as among the runs.
     """
 
     place: Place
     values: Floats
     slots: NDArray[np.int_]
-    unmet: bool = False
+    unmet: NDArray[np.bool_]
     known: dict[bytes, Decision] = field(default_factory=dict, repr=False)
 
     def drawn(self, sources: NDArray[np.int_]) -> Floats:
         """Return the values of draws, (draws, units), by the run of each slot."""
         return self.values[sources[:, self.slots], np.arange(self.values.shape[1])]
 
-    def decide(self, values: Floats) -> Decision:
+    def decide(self, values: Floats, unmet: bool = False) -> Decision:
         """Return what the place's rule says of some values, in whatever order."""
         values = np.sort(values)
         if (key := values.tobytes()) not in self.known:  # frequencies have few
             self.known[key] = self._decide(values)
-        return self.known[key]
+        decision = self.known[key]
+        return replace(decision, verdict=Verdict.INCONCLUSIVE) if unmet else decision
 
     def _decide(self, values: Floats) -> Decision:
         place, rule = self.place, self.place.claim.rule
         if rule.name == "trend":  # which its ends' difference decides
             ends = [0.0, 0.5, 1.0] if rule.direction == "rising" else [1.0, 0.5, 0.0]
             values = np.outer(values, ends)
-        decision = rule.decide(
+        return rule.decide(
             values, margin=place.margin, unit=place.claim.unit, grain=place.grain
         )
-        if self.unmet:
-            return replace(decision, verdict=Verdict.INCONCLUSIVE)
-        return decision
 
 
 @dataclass
@@ -119,10 +118,7 @@ class Calibration:
         >>> round(low, 4), round(high, 4)
         (0.0011, 0.0102)
         """
-        low = beta.ppf(0.025, self.red, self.draws - self.red + 1) if self.red else 0.0
-        high = 1.0
-        if self.red < self.draws:
-            high = beta.ppf(0.975, self.red + 1, self.draws - self.red)
+        low, high = binomtest(self.red, self.draws).proportion_ci(0.95)
         return float(low), float(high)
 
 
@@ -148,7 +144,7 @@ def pooled(
             place,
             np.array(values, dtype=float),
             units * _networks(found[0]) // 2,
-            any(r.decision.startswith("premise not met") for r in found),
+            np.array([r.decision.startswith("premise not met") for r in found]),
         )
     return pools, left_out
 
@@ -190,8 +186,10 @@ def calibrate(
     drawn = sources(np.random.default_rng(seed), draws, runs, slots)
     for key, pool in pools.items():
         records, repeats = (pool.drawn(source) for source in drawn)
+        unmet = [pool.unmet[source[:, pool.slots[0]]] for source in drawn]
         for draw in np.flatnonzero(_far_apart(records, repeats)):
-            old, new = pool.decide(records[draw]), pool.decide(repeats[draw])
+            old = pool.decide(records[draw], unmet[0][draw])
+            new = pool.decide(repeats[draw], unmet[1][draw])
             if {old.verdict, new.verdict} == {Verdict.SUPPORTED, Verdict.REFUTED}:
                 found.opposite[" ".join(key)] += 1
             if contradiction(Accepted.of(old), new, places=places):
@@ -265,7 +263,8 @@ def report(
     low, high = found.interval
     lines = [
         *(f"left out: {line}" for line in left_out),
-        f"scale {scale}, {len(places)} places, {len(runs)} runs, {draws} draws",
+        f"scale {scale}, {len(pools)} of {len(places)} places drawn, {len(runs)} runs, "
+        f"{draws} draws",
         f"red runs: {found.red} of {draws}, {100 * found.red / draws:.2g}% "
         f"[{100 * low:.2g}, {100 * high:.2g}]",
         "places most often red: " + _counted(found.places, most),

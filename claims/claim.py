@@ -91,8 +91,13 @@ class Claim:
                 f"{self.id} limits its networks to {self.networks}, which can't make "
                 f"{FEWEST} independent units: give networks= {fewest} or more"
             )
-        if self.kind == "empirical" and (self.effect or self.contrast):
-            self.source.check(self.effect or self.contrast)
+        if (self.kind == "invariant") != (self.rule.name == "exact"):
+            raise ValueError(
+                f"{self.id} is of kind {self.kind!r} and its rule is {self.rule.name}: "
+                "invariants, and no other claims, are decided by exact()"
+            )
+        for expression in filter(None, (self.effect, self.contrast)):
+            self.source.check(expression)
 
     @property
     def topic(self) -> str:

@@ -44,7 +44,8 @@ class Wanted:
         Its node id.
     wants
         For each of the `levels`, how many networks of each setting it looks at; of
-        settings that have one recipe under that one's name.
+        settings that have one recipe under that one's name.  Nothing where they are too
+        few for one of its tuples.
     """
 
     test: str
@@ -59,15 +60,18 @@ class Wanted:
             From setting to the number of its networks, without a gap.
         """
         for level, wanted in reversed([*enumerate(self.wants)]):
-            if all(there[name] >= n for name, n in wanted.items()):
+            if wanted and all(there[name] >= n for name, n in wanted.items()):
                 return level
         return None
 
     def lack(self, there: Mapping[str, int]) -> str:
         """Return what is missing to decide it on the fewest networks."""
+        fewest = next(filter(None, self.wants), None)
+        if fewest is None:
+            return "one unit of its claim has more networks than --seeds allows"
         return "missing networks: " + ", ".join(
             f"{name} has {there[name]} of {n}"
-            for name, n in self.wants[0].items()
+            for name, n in fewest.items()
             if there[name] < n
         )
 
@@ -92,7 +96,7 @@ def select(arguments: str, scale: Scale, counts: Sequence[int | None]) -> list[W
     """
 
     def named(wanted: Mapping[str, int]) -> dict[str, int]:
-        return {scale.recipe(name).name: count for name, count in wanted.items()}
+        return {scale.recipe(name).name: n for name, n in wanted.items() if n}
 
     found = collected(arguments, scale, counts)
     return [Wanted(test, [*map(named, found[test].values())]) for test in found]

@@ -19,7 +19,7 @@ from claims import expected
 from claims.claim import Place, places_of
 from claims.evidence import contradiction
 from claims.expected import Entry
-from fixtures import scales
+from fixtures import scales, store
 from reports.results import Result, append, merge, read
 
 # --report-dir, and who makes the page of the results.
@@ -94,6 +94,10 @@ def pytest_configure(config: pytest.Config) -> None:
     option.first_seed = even(
         "--first-seed", option.first_seed, 0, option.lmc_scale.first_seed
     )
+    try:
+        accepted(option.lmc_scale.name)
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from None
     if not is_worker(config):
         check_device(option.device)
 
@@ -140,6 +144,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     marker = metafunc.definition.get_closest_marker("claim")
     if marker is not None:
         places = marker.args[0].places(metafunc.config.option.lmc_scale)
+        for place in places:  # a claim without a margin is found here, not in its test
+            place.record()
         parameters = [pytest.param(p, id=p.name.replace(" ", "-")) for p in places]
         metafunc.parametrize("trial", parameters, indirect=True)
 
@@ -147,15 +153,24 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-    """Leave out claims that the scale can't ask, and long ones unless told."""
-    left_out = []
-    for item in items:
-        if item.get_closest_marker("claim"):
-            place = item.callspec.params["trial"]
-            if not isinstance(place, Place) or (
-                place.claim.long and not config.option.long
-            ):
-                left_out.append(item)
+    """Leave out claims that the scale can't ask, and long ones unless told.
+
+    And those about tuples that the networks asked for do not make.
+    """
+
+    def is_left_out(place: Any) -> bool:
+        if not isinstance(place, Place):
+            return True
+        if place.claim.long and not config.option.long:
+            return True
+        return bool(place.uses) and place.count(config.option.seeds) == 0
+
+    left_out = [
+        item
+        for item in items
+        if item.get_closest_marker("claim")
+        and is_left_out(item.callspec.params["trial"])
+    ]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
@@ -209,16 +224,17 @@ def pytest_runtest_makereport(
         # A claim's test that decides nothing must not be green.
         error = f"{item.nodeid} never called trial.decide"
         report.longrepr = error
-    if error:
-        record |= {"verdict": "error", "error": error, "red": error.splitlines()[0]}
     record.setdefault("error", "")
     record.setdefault("seconds", round(call.duration, 3))
     on_record = accepted(place.scale.name).get((place.claim.id, place.name))
-    if on_record and on_record.stale(record["decision"]):
-        on_record = None  # another rule, or margin: nothing is accepted of this claim
+    if error:  # whatever was decided before
+        red = error.splitlines()[0]
+        record |= place.record() | {"verdict": "error", "error": error, "red": red}
+    else:
+        if on_record and on_record.stale(record["decision"]):
+            on_record = None  # another rule, or margin: nothing is accepted of it
+        record["red"] = why_red(place, record, on_record)
     record["accepted"] = on_record.verdict if on_record else ""
-    if not error:
-        record["red"] = red(place, record, on_record)
     if record["red"]:
         report.outcome = "failed"
         report.longrepr = report.longrepr or f"{place.claim.id}: {record['red']}"
@@ -234,8 +250,14 @@ def pytest_runtest_makereport(
     return report
 
 
-def red(place: Place, record: dict[str, Any], on_record: Entry | None) -> str:
-    """Return why a decided record makes the run red, "" if it does not."""
+def why_red(place: Place, record: dict[str, Any], on_record: Entry | None) -> str:
+    """Return why a decided record makes the run red, "" if it does not.
+
+    Where nothing is on record of the whole scale, a refutation is what one wanted to
+    know; only where there is a record a new claim must not be refuted unnoticed.
+    """
+    if not accepted(place.scale.name) and place.claim.kind != "invariant":
+        return ""
     places = number_of_places(place.scale.whole)
     return contradiction(on_record, SimpleNamespace(**record), places=places)
 
@@ -297,6 +319,7 @@ class Collector:
             return
         if not self._begun:  # a session without claims leaves the last results
             self._folder.mkdir(parents=True, exist_ok=True)
+            self._merge()  # a run that was killed has not done it
             self._path.unlink(missing_ok=True)
             self._begun = True
         ended = datetime.fromtimestamp(report.stop, UTC)
@@ -305,20 +328,28 @@ class Collector:
         decided = record["verdict"] in ("supported", "refuted")
         self._decided += decided and record["kind"] == "empirical"
 
+    def _merge(self) -> None:
+        """Merge the results on file into those of all sessions."""
+        if self._path.exists():
+            try:
+                merge(self._folder / "latest.jsonl", read(self._path))
+            except (OSError, ValueError) as error:  # the session's own report goes on
+                self._told += [f"results not merged into the latest: {error}"]
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         least = self._config.getoption("decide_at_least")
-        if self._decided < least:
+        if self._decided < least and session.exitstatus in (
+            pytest.ExitCode.OK,
+            pytest.ExitCode.NO_TESTS_COLLECTED,
+        ):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
             self._told += [
                 f"{self._decided} claims were decided, at least {least} must be"
             ]
         if not self._begun:
             return
-        try:
-            merge(self._folder / "latest.jsonl", read(self._path))
-        except (OSError, ValueError) as error:  # the session's own report goes on
-            self._told += [f"results not merged into the latest: {error}"]
+        self._merge()
         self._config.hook.pytest_claims_results(config=self._config, path=self._path)
 
     def pytest_terminal_summary(
@@ -343,12 +374,12 @@ def versions() -> dict[str, str]:
 
 @cache
 def machine() -> dict[str, str]:
-    """Return the CPU's model and architecture, on which last bits may depend."""
+    """Return the CPU's model and kind, on which last bits may depend."""
     model = platform.processor()
     if (info := Path("/proc/cpuinfo")).exists():
         lines = [line for line in info.read_text().splitlines() if "model name" in line]
         model = lines[0].partition(":")[2].strip() if lines else model
-    return {"cpu": model, "architecture": platform.machine()}
+    return {"cpu": model, **store.machine()}
 
 
 def commit(folder: Path) -> str:

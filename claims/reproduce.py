@@ -32,7 +32,7 @@ from fixtures.build import Job
 from fixtures.demand import DemandError
 from reports import page, results
 from reports.results import Result
-from reports.terminal import count_line
+from reports.terminal import contradictions, count_line, news
 
 OUT_OF_BUDGET = 3
 """Exit status where the budget ended before all was trained and decided."""
@@ -84,8 +84,8 @@ class Reproduction:
     def run(self) -> int:
         """Do all steps and return the exit status.
 
-        0 if all was trained and decided; 1 if something failed; 2 if it can't be done
-        as asked; 3 if the budget ended first.
+        0 if all was trained and decided; 1 if something failed or contradicts the
+        record; 2 if it can't be done as asked; 3 if the budget ended first.
         """
         self._started = time.time()
         self._scale = scales.get(self.plan.scale)
@@ -243,7 +243,7 @@ class Reproduction:
             self._collect()
         if self._left() <= 0:
             self._log("deciding stopped, as the budget ended")
-        elif status not in (0, 1):  # 1: refuted claims, and errors counted below
+        elif status not in (0, 1):  # 1: contradictions and errors, told at the end
             self._fail(f"pytest ended with status {status} while it decided claims")
 
     @property
@@ -276,8 +276,9 @@ class Reproduction:
         """Write the page of all results of the folder."""
         self._collect()
         if found := self._found():
-            page.write(self.folder / "index.html", found, page.written(self._results))
-            self._log(count_line(found))
+            page.write(self.folder / "index.html", found)
+            for line in (count_line(found), *news(found)):
+                self._log(line)
 
     def _conclude(self, tests: Sequence[Wanted]) -> int:
         """Say how far it has come, and return the exit status."""
@@ -291,16 +292,21 @@ class Reproduction:
         jobs = self._jobs(tests)
         missing = sum(not job.done() for job in jobs)
         selected = {test.test for test in tests}
-        for result in self._found():
-            if result.verdict == "error" and result.nodeid in selected:
+        found = [result for result in self._found() if result.nodeid in selected]
+        for result in found:
+            if result.verdict == "error":
                 self._fail(f"{result.nodeid}: {result.error.splitlines()[0]}")
         self._log(
             f"{len(jobs) - missing} of {len(jobs)} networks are trained, "
             f"{len(selected & decided.keys())} of {len(tests)} tests decided; see "
             f"{self.folder}"
         )
+        contradicting = contradictions(found)
+        for line in contradicting:
+            self._log(line)
         if self.failures:
             self._log("\n- ".join(["what failed:", *self.failures]))
+        if self.failures or contradicting:
             return 1
         if missing or undecided:
             self._log("the budget ended: the same command goes on")

@@ -153,7 +153,8 @@ def test_assignment_optimal(variant, width: few, seed: seeds):
 )
 def test_shuffled_copy_recovered(trial):
     """A randomly permuted copy of a trained network is recovered exactly, apart from
-    units that are constant on the data, which have no activation to match by."""
+    units that are constant on the data, which have no activation to match by: no
+    theorem, as the search is a heuristic, but a tripwire."""
     found = [network.recovered(trial.variant) for network in trial.networks()]
     deviation, constant, _ = np.array(found).T
     trial.decide(deviation, constant_units=constant)

@@ -127,6 +127,7 @@ def of_mlps(trial, regime):
 
 @claim(
     source=paper(V1, "appendix E.3", tables=("Fig. 16",)),
+    effect="average - single",
     quantity="average of eight minus their mean accuracy by themselves, test accuracy",
     rule=noninferiority(CONNECTED),
     settings="mlp-merging",

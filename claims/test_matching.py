@@ -28,8 +28,12 @@ LEFT = 0.75
 SLOWLY = 10.0
 """Points: the paper's own bound of what quadrupling the width gains."""
 
-GAIN = 0.01
-"""Of the objective: an optimum that is better by less is the same one."""
+EVEN_LESS, GAIN = 0.01, 0.01
+"""Of the distance: a quarter of 0.04, VGG's least in Table 3, whose ResNets are wider.
+Of the objective: an optimum that is better by less is the same one."""
+
+RISE = 0.01
+"""Nats: where the loss rises by less, there is no barrier to ask the place of."""
 
 
 @claim(
@@ -49,18 +53,21 @@ def test_plain_nets_stay_broken(trial):
 
 @claim(
     source=paper(V1, "appendix D.1"),
-    quantity="test loss at 0.5 over the largest of 11 points on the line",
+    quantity="loss above the endpoints' line: at 0.5 over the largest of 11 points",
     rule=superiority(ALMOST_SURELY),
-    settings="mlp plain-vgg nobias-vgg bn-vgg ln-vgg plain-resnet bn-resnet",
+    settings="mlp plain-vgg nobias-vgg ln-vgg plain-resnet",  # those without RESET
     variants="weights",
     unit="",
 )
 def test_barrier_at_midpoint(trial):
-    """Between matched networks the loss is largest almost surely at the midpoint."""
+    """Between matched networks the barrier at 0.5 is over 99% of the line's largest."""
     pairs, how = trial.pairs(), trial.variant
-    peaks = [lmc.LAMBDAS[np.argmax(pair.curve(how).loss)] for pair in pairs]
-    shares = trial.each(lambda pair: pair.peak_share(how))
-    trial.decide(shares, peak=peaks, curves=loss_curves(pairs, how))
+    rises = np.array([lmc.deviations(lmc.LAMBDAS, p.curve(how).loss) for p in pairs])
+    middle, largest = rises[:, lmc.LAMBDAS.index(0.5)], rises.max(axis=1)
+    unmet = "a line's barrier is below 0.01 nats" if largest.min() < RISE else ""
+    columns, curves = {"middle": middle, "largest": largest}, loss_curves(pairs, how)
+    share = middle / np.maximum(largest, RISE)
+    trial.decide(share, columns, curves=curves, unmet=unmet)
 
 
 def distances(trial, statistics=True):
@@ -74,7 +81,7 @@ def distances(trial, statistics=True):
     effect="matched / original",
     quantity="share of the L2 distance (with BatchNorm's statistics) that is left",
     rule=superiority(LEFT),
-    settings="bn-vgg ln-vgg bn-resnet ln-resnet",
+    settings="bn-vgg ln-vgg bn-resnet ln-resnet bn-resnet-4x ln-resnet-4x",
     variants=METHODS,
     unit="",
 )
@@ -88,8 +95,8 @@ def test_distance_barely_falls(trial):
     source=paper(V1, "appendix E.2", tables=("3",)),
     effect="bare_matched / bare_original - matched / original",
     quantity="share of the L2 distance left without BatchNorm's statistics, minus with",
-    rule=superiority(),
-    settings="bn-vgg bn-resnet",
+    rule=superiority(EVEN_LESS),
+    settings="bn-vgg bn-resnet bn-resnet-4x",
     variants=METHODS,
     unit="",
 )
@@ -103,6 +110,7 @@ def test_distance_without_statistics(trial):
 
 @claim(
     source=paper(V1, "appendix E.3; arXiv:2209.04836, section 4", tables=("Fig. 16",)),
+    effect="average - single",
     quantity="matched midpoint minus endpoints' mean, test accuracy",
     rule=noninferiority(CONNECTED),
     settings="mlp",
@@ -117,17 +125,17 @@ def test_mlps_are_connected(trial):
 
 @claim(
     source=paper(V1, "section 4.3; arXiv:2209.04836"),
-    quantity="barrier of MLPs trained at 0.001 minus barrier at their own rate, 0.1",
-    rule=superiority(),
+    quantity="barrier of MLPs trained at 0.001, test accuracy at the midpoint",
+    rule=superiority(CONNECTED),
     settings="mlp",
     variants=METHODS,
     uses=lambda place: (place.setting, place.setting.at(lr=0.001)),
 )
 def test_low_rate_fails(trial):
-    """MLPs trained at too low a rate, 0.001, have a larger barrier after matching."""
+    """Matched MLPs trained at too low a rate, 0.001, have a barrier over 2 points."""
     own, low = (trial.barriers(setting=name) for name in trial.place.uses)
     ends = trial.endpoints(trial.place.uses[1])
-    trial.decide(low - own, barrier=own, low_rate=low, low_rate_endpoints=ends)
+    trial.decide(low, own_rate=own, low_rate=low, low_rate_endpoints=ends)
 
 
 WIDTHS = {0.5: "half", 1: None, 2: "double"}
@@ -190,6 +198,7 @@ def test_width_exception(trial):
 def test_width_steadies(trial):
     """The wider plain networks are, the less their barriers scatter over pairs."""
     found = by_width(trial)
+    # From one median pairs aren't quite independent: approximate, as Brown-Forsythe.
     levels = {f"{n}: apart": abs(each - np.median(each)) for n, each in found.items()}
     trial.decide_trend(levels, found, x=[*WIDTHS], **AXES)
 
@@ -201,7 +210,6 @@ def test_width_lowers_barrier_to_4x(trial):
 
 
 @width(
-    effect="0 - fall",
     quantity="barrier at 4x width minus barrier at the setting's own",
     rule=noninferiority(SLOWLY),
     uses=at(1, 4),

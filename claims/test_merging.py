@@ -128,6 +128,13 @@ def test_bias_removal_forward(trial):
     trial.decide(last - first, without_last=last, without_first=first)
 
 
+@unbiased(quantity="midpoint without any biases minus REPAIR, test accuracy")
+def test_bias_removal_beats_repair(trial):
+    """Zeroing all biases brings the matched midpoint above REPAIR."""
+    none, middle = without(trial, "last", 1), trial.midpoints("", "repair", "rescale")
+    trial.decide(none - middle.repair, middle, without_any=none)
+
+
 @unbiased(
     effect="bias_calibration - repair",
     quantity="bias calibration minus REPAIR, test accuracy at the midpoint",

@@ -4,6 +4,7 @@ In the paper RESCALE is ahead (arXiv 2402.05966v1, Tables 1 and 4: by 9 points a
 weight matching, by 40 after activation matching).  Here one factor at a time goes from
 one centre, 7 convolutions and 30 epochs, towards the paper's VGG16, so that what is
 refuted at a small scale says in which direction, if any, the paper's networks lie.
+Weight decay alone has another centre: at digits its levels begin at 4e-3, not at 1e-4.
 What matters is a quarter of the paper's difference, whose sign is in question.
 """
 
@@ -90,6 +91,7 @@ def test_epochs_of_deep(trial):
 
 @order(
     {120: CORNER},
+    settings=CORNER,
     effect="rescale - repair",
     quantity="RESCALE minus REPAIR, test accuracy at the midpoint",
     rule=superiority(),

@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from claims.claim import POINT, claim
+from claims.claim import BROKEN, claim
 from claims.evidence import equivalence, noninferiority, superiority
 from claims.measure.pruned import Pruned
 from claims.papers import paper
@@ -19,20 +19,23 @@ SPARSITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 """Those of appendix G."""
 
 HIGH = 0.8
-"""The sparsity at which section 5 gives a number, a gain of some 50 points."""
+"""The sparsity at which section 5 gives a number, of ResNet50 on ImageNet."""
+
+SPARSE, GAP = 0.9, 4.0
+"""Where pruners differ, and the points by which they do if there is a gap to close: of
+so many one, the smallest effect of interest, is a quarter."""
 
 POOR = 5.0
 """Points below magnitude that make a pruner poor: the most that a margin may be."""
 
 prunes = partial(
     claim,
-    source=paper(V1, "section 5, appendix G, Fig. 72 and 73", tables=("section 5",)),
+    source=paper(V1, "section 5, appendix G, Fig. 72 and 73"),
     settings="bn-resnet ln-resnet plain-resnet bn-vgg ln-vgg",
     networks=8,
 )
-by_each = partial(  # Fig. 72 leaves diagonal Fisher of VGG16 BN out, section 5 doesn't
-    prunes, variants=f"{MAGNITUDE} layerwise-magnitude diagonal-fisher wood-fisher"
-)
+# Fig. 72 leaves diagonal Fisher of VGG16 BN out, section 5 doesn't.
+EACH = (MAGNITUDE, "layerwise-magnitude", "diagonal-fisher", "wood-fisher")
 
 
 def accuracies(trial, pruner, *sparsities, ways=({},), setting=None):
@@ -56,10 +59,10 @@ def curves(**lines):
     return axes | {"lines": {name: rows.tolist() for name, rows in lines.items()}}
 
 
-@by_each(
-    effect="gain",
+@prunes(
     quantity="pruned and renormalized minus pruned, test accuracy at sparsity 0.8",
     rule=superiority(),
+    variants=EACH,
 )
 def test_renormalized_pruned(trial):
     """At sparsity 0.8 renormalization raises the accuracy of the pruned network."""
@@ -68,30 +71,35 @@ def test_renormalized_pruned(trial):
     trial.decide((better - bare)[:, at], pruned=bare[:, at], curves=shown)
 
 
-@by_each(
-    quantity="renormalized minus pruned, test accuracy, least of 11 sparsities",
+@prunes(
+    quantity="renormalized minus pruned, test accuracy at the variant's sparsity, in %",
     rule=noninferiority(COMPARABLE),
+    variants=[f"{pruner}-{percent}" for pruner in EACH for percent in (50, 90, 99)],
 )
 def test_at_every_sparsity(trial):
-    """Renormalization costs 3 points or more at no sparsity from 10 to 99%."""
-    bare, better = both(trial, trial.variant)
-    gain = better - bare
-    least_at = np.array(SPARSITIES)[gain.argmin(axis=1)]
-    trial.decide(gain.min(axis=1), mean=gain.mean(axis=1), least_at=least_at)
+    """Renormalizing costs a network that is pruned to 50, 90 or 99% less than 3 points
+    of accuracy."""
+    pruner, _, percent = trial.variant.rpartition("-")
+    ways = ({}, {"renormalized": True})
+    bare, better = accuracies(trial, pruner, int(percent) / 100, ways=ways)[..., 0]
+    trial.decide(better - bare, pruned=bare, renormalized=better)
 
 
 @prunes(
-    quantity="global magnitude minus WoodFisher, renormalized, mean of 11 sparsities",
+    quantity="global magnitude minus WoodFisher, renormalized, at sparsity 0.9",
     rule=noninferiority(),
 )
 def test_gap_to_woodfisher_closes(trial):
-    """After renormalization magnitude pruning isn't behind WoodFisher by a point."""
+    """Where magnitude pruning to 90% is more than 4 points behind WoodFisher, it isn't
+    by one after renormalization."""
     bare, ours = both(trial, MAGNITUDE)
     bare_wood, wood = both(trial, "wood-fisher")
     shown = curves(bare=bare, bare_wood=bare_wood, magnitude=ours, wood=wood)
-    gap = (bare_wood - bare).mean(axis=1)
-    no = "" if gap.mean() > POINT else "there is no gap before renormalization"
-    trial.decide((ours - wood).mean(axis=1), gap_before=gap, curves=shown, unmet=no)
+    before, after = (
+        rows[:, SPARSITIES.index(SPARSE)] for rows in (bare_wood - bare, ours - wood)
+    )
+    no = "" if before.mean() > GAP else f"the gap before is at most {GAP:g} points"
+    trial.decide(after, gap_before=before, curves=shown, unmet=no)
 
 
 @prunes(
@@ -109,16 +117,18 @@ def test_diagonal_fisher_fails(trial):
 
 @prunes(  # Fig. 74 shows bn-resnet, with a third number of 258; the text is general
     source=paper(V1, "section 5, appendix G, Fig. 74"),
-    quantity="renormalized by 64 samples minus by all, test accuracy at sparsity 0.8",
+    quantity="renormalized by the variant's samples minus by all, test accuracy at "
+    "sparsity 0.8, global magnitude",
     rule=equivalence(COMPARABLE),
-    variants=f"{MAGNITUDE} layerwise-magnitude",
+    variants="64 128 256",
 )
 def test_one_batch_suffices(trial):
-    """64 samples renormalize a pruned network as well as all do, within 3 points."""
-    ways = [{"renormalized": True, "samples": n} for n in (64, 128, 256, None)]
-    by_count = accuracies(trial, trial.variant, HIGH, ways=ways)[:, :, 0]
-    columns = dict(zip(["64", "128", "256", "all"], by_count, strict=True))
-    trial.decide(columns["64"] - columns["all"], columns)
+    """Where renormalization raises a pruned network's accuracy by more than 3 points,
+    64, 128 and 256 samples do it as well as all, within 3 points."""
+    ways = [{"renormalized": True, "samples": n} for n in (int(trial.variant), None)]
+    bare, few, every = accuracies(trial, MAGNITUDE, HIGH, ways=[{}, *ways])[..., 0]
+    no = "" if (every - bare).mean() > COMPARABLE else "all samples gain too little"
+    trial.decide(few - every, pruned=bare, by_few=few, by_all=every, unmet=no)
 
 
 by_size = partial(prunes, source=paper(V1, "section 4.2"))
@@ -131,9 +141,12 @@ def test_small_weights_can_go(trial):
     trial.decide(half - dense, dense=dense, without_smallest_half=half)
 
 
-@by_size(quantity="accuracy, smallest half pruned minus top tenth", rule=superiority())
+@by_size(
+    quantity="accuracy, smallest half pruned minus top tenth", rule=superiority(BROKEN)
+)
 def test_large_weights_matter(trial):
-    """A network loses more with the largest tenth of weights than the smallest half."""
+    """A network loses over 20 points more with the largest tenth of its weights than
+    with the smallest half."""
     half = accuracies(trial, MAGNITUDE, 0.5)[0, :, 0]
     tenth = accuracies(trial, "largest-magnitude", 0.1)[0, :, 0]
     trial.decide(half - tenth, without_smallest_half=half, without_largest_tenth=tenth)

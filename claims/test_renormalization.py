@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 
-from claims.claim import BROKEN, claim
+from claims.claim import BROKEN, POINT, claim
 from claims.evidence import equivalence, noninferiority, superiority
 from claims.measure import METHODS, Repair
 from claims.papers import paper, raised
@@ -61,14 +61,22 @@ def test_rescale_lifts_midpoint(trial):
     difference(trial, "rescale", "midpoint")
 
 
-@ablation(
+no_worse = partial(
+    ablation,
     effect="rescale - repair",
-    contrast="rescale - midpoint",
     quantity="RESCALE minus REPAIR, test accuracy at the midpoint",
-    rule=noninferiority(),
 )
+
+
+@no_worse(rule=noninferiority(COMPARABLE), settings="plain-resnet fixup-resnet")
 def test_rescale_at_least_repair(trial):
-    """Without normalization layers, RESCALE is not worse than REPAIR."""
+    """On ResNets without normalization RESCALE is less than 3 points below REPAIR."""
+    difference(trial, "rescale", "repair", "midpoint")
+
+
+@no_worse(rule=noninferiority(POINT))
+def test_rescale_consistently_no_worse(trial):
+    """Without normalization layers RESCALE is nowhere a point below REPAIR."""
     difference(trial, "rescale", "repair", "midpoint")
 
 
@@ -84,7 +92,7 @@ def test_rescale_beats_repair(trial):
 
 
 @ablation(
-    effect="rescale - repair",
+    contrast="rescale - repair",
     quantity="uncorrected statistics: RESCALE minus REPAIR, test accuracy at midpoint",
     rule=superiority(),
     settings="plain-vgg",
@@ -96,7 +104,7 @@ def test_uncorrected_rescale_beats_repair(trial):
 
 @ablation(
     effect="rescale_average - repair",
-    contrast="repair - midpoint",
+    contrast="rescale - midpoint",
     quantity="RESCALE (average) minus REPAIR, test accuracy at the midpoint",
     rule=noninferiority(),
 )
@@ -147,6 +155,7 @@ def test_repair_needs_matching(trial):
 
 
 @needs_matching(
+    effect="unmatched - unmatched_rescale",
     contrast="rescale - midpoint",
     quantity="unmatched: bare midpoint minus RESCALE, test accuracy",
 )
@@ -232,14 +241,17 @@ def gain_by_third(trial, repair, column):
 sequential = partial(
     claim,
     source=paper(V1, "appendix F.1", tables=("9",)),
-    effect="sequential_repair - repair",
+    contrast="sequential_repair - repair",
     rule=superiority(),
     settings="plain-vgg",
     variants=METHODS,
 )
 
 
-@sequential(quantity="sequential minus simultaneous REPAIR, test accuracy at midpoint")
+@sequential(
+    effect="sequential_repair - repair",
+    quantity="sequential minus simultaneous REPAIR, test accuracy at midpoint",
+)
 def test_sequential_repair_better(trial):
     """REPAIR layer by layer beats REPAIR of all layers at once."""
     difference(trial, "sequential_repair", "repair")
@@ -252,8 +264,6 @@ def test_sequential_beats_uncorrected(trial):
 
 
 @sequential(
-    effect="",
-    contrast="sequential_repair - repair",
     quantity="sequential minus simultaneous RESCALE, test accuracy at the midpoint",
     rule=equivalence(),
 )
@@ -307,12 +317,11 @@ def test_few_samples_suffice(trial):
 
 @claim(
     source=raised(V1, "its published code against arXiv:2211.08403 and 2311.00056"),
-    quantity="size of REPAIR on all layers minus REPAIR in blocks, test accuracy",
-    rule=superiority(),
+    quantity="REPAIR on all layers minus REPAIR in blocks, test accuracy at midpoint",
+    rule=equivalence(POINT),
     settings="plain-resnet",
     variants=METHODS,
 )
-def test_statistics_layers_matter(trial):
-    """Renormalizing stem and shortcuts too changes the midpoint by over a point."""
-    middle = midpoints(trial, "all_layers", "repair")
-    trial.decide(abs(middle.all_layers - middle.repair), columns=middle)
+def test_statistics_layers_do_not_matter(trial):
+    """Renormalizing stem and shortcuts too changes the midpoint by under a point."""
+    difference(trial, "all_layers", "repair")

@@ -38,9 +38,11 @@ REMOVED, MOST, DIFFERENT, MISSED = 20.0, 50.0, 10.0, 0.5
 along which inputs mostly lie; by which spectra, or shares, differ that are not alike.
 Share of the loss by which an expansion that explains nothing is wrong, at least."""
 
-ALIGNED, SLIGHT, HALF = 0.1, 0.05, 0.5
+ALIGNED, SLIGHT, HALF, MOSTLY = 0.1, 0.05, 0.5, 0.75
 """R of networks that are aligned at all, its smallest difference of interest, and R
-midway between networks with nothing in common and equal ones."""
+midway between networks with nothing in common and equal ones (also the share of a
+barrier that a search leaves which works at all). Share of weight matching's R that is
+"close" to it: what is missing is a quarter, the smallest effect of interest."""
 
 NATS = 0.05
 """The smallest difference of losses of interest: 5% of the classes' probabilities."""
@@ -117,13 +119,16 @@ def test_distance_is_not_the_reason(trial):
     trial.decide(-removed, columns, unmet=unmet(barrier))
 
 
-@said("introduction", OFF, superiority(MISSED), "deep-mlp mlp plain-vgg", "")
+@said("introduction", OFF, superiority(MISSED), BOTH, "")
 def test_taylor_fails(trial):
     """A second-order expansion of the training loss around the endpoints misses the
-    loss of the matched midpoint by more than half of it."""
+    loss of the matched midpoint by more than half of it, where the barrier vanishes."""
     predicted = trial.each(lambda pair: predicted_loss(pair, "weights"))
     true = trial.each(lambda pair: pair.midpoint("weights", split="train").loss)
-    trial.decide(abs(predicted - true) / true, predicted=predicted, true=true)
+    missed, barrier = abs(predicted - true), trial.barriers("weights")
+    no = unmet(barrier) or small(missed, NATS, "the miss")
+    columns = {"predicted": predicted, "true": true, "barrier": barrier}
+    trial.decide(missed / true, columns, unmet=no)
 
 
 # What matching aligns
@@ -188,19 +193,20 @@ def test_aligned_yet_broken(trial):
     weight matching aligns them (R(0.3) above 0.1)."""
     barrier, matched = trial.barriers("weights"), alignments(trial, "weights")
     rescaled = trial.barriers("weights", "rescale")
-    no = "" if matched.mean() > ALIGNED else "the networks are not aligned"
+    no = small(matched, ALIGNED, "the alignment")
     trial.decide(barrier, matched=matched, rescaled=rescaled, unmet=no)
 
 
 # Other searches, and three networks
 
 
-@said("section 5", "R(0.3) by AM minus by WM", equivalence(ALIGNED), TRIO, "")
+@said("section 5", "R(0.3) by AM over that by WM", superiority(MOSTLY), TRIO, "")
 def test_am_same_principle(trial):
-    """Activation matching aligns the large singular vectors as weight matching does:
-    R(0.3) is the same within 0.1."""
+    """Activation matching aligns the large singular vectors too: it keeps at least
+    three quarters of weight matching's alignment, R(0.3)."""
     ours, theirs = (alignments(trial, method) for method in ("activations", "weights"))
-    trial.decide(ours - theirs, activations=ours, matched=theirs)
+    no = small(theirs, ALIGNED, "the alignment by weights")
+    trial.decide(ours / theirs, activations=ours, matched=theirs, unmet=no)
 
 
 @said("section 5", "barrier by AM minus by WM", equivalence(CONNECTED), DEEP)
@@ -220,11 +226,13 @@ def test_ste_low_barrier(trial):
 
 @said("abstract", "R(0.3)", equivalence(ALIGNED), BOTH, "", **SEARCHES)
 def test_ste_without_alignment(trial):
-    """A straight-through search does not align the large singular vectors: R(0.3) is
-    zero within 0.1."""
+    """A straight-through search that at least halves the barrier does not align the
+    large singular vectors: R(0.3) is zero within 0.1."""
     methods = "none", "weights", trial.variant
     bare, matched, found = (alignments(trial, method) for method in methods)
-    trial.decide(found, bare=bare, matched=matched, barrier=trial.barriers())
+    barriers = {"unmatched": trial.barriers("none"), "by_search": trial.barriers()}
+    no = no_search(*barriers.values())
+    trial.decide(found, bare=bare, matched=matched, unmet=no, **barriers)
 
 
 @said("question 6", GAIN, superiority(NATS), f"{BOTH} deep-mlp-64", "nats", **SEARCHES)
@@ -247,9 +255,15 @@ def test_ste_wins_when_narrow(trial):
 @said("abstract", BETWEEN, superiority(NATS), BOTH, "nats", **BY_SEARCH)
 def test_three_networks(trial):
     """Of two networks that are both matched to a third, the loss barrier between them
-    is larger by straight-through search than by weight matching."""
+    is larger by straight-through search, though it at least halves the barriers to the
+    third, than by weight matching."""
     (search, _), (weights, _) = (between(trial, m) for m in (trial.variant, "weights"))
-    trial.decide(search - weights, straight_through=search, weights=weights)
+    barriers = {
+        name: np.array([sides(several, method) for several in trial.tuples()])
+        for name, method in (("unmatched", "none"), ("by_search", trial.variant))
+    }
+    columns = {"straight_through": search, "weights": weights} | barriers
+    trial.decide(search - weights, columns, unmet=no_search(*barriers.values()))
 
 
 @said("abstract", SHORT, noninferiority(CONNECTED), f"{WIDE} mlp", **THREE)
@@ -280,23 +294,26 @@ def test_alignment_predicts_better(trial):
     r, barriers, far = (over(trial, f) for f in (alignments, loss_barriers, distances))
     alignment = -np.array(correlations(r, barriers))
     distance = np.array(correlations(far, barriers))
-    trial.decide(alignment - distance, by_alignment=alignment, by_distance=distance)
+    no = small(alignment, RHO, "the alignment's own correlation")
+    columns = {"by_alignment": alignment, "by_distance": distance}
+    trial.decide(alignment - distance, columns, unmet=no)
 
 
 @said("question 2", "midpoint by large minus by others", superiority(), BOTH)
 def test_top_against_tail(trial):
     """At equal L2 distance, matching by the large singular triples alone gives a better
     midpoint than matching by the others alone."""
-    columns = arms(trial)
-    trial.decide(columns["top_accuracy"] - columns["tail_accuracy"], columns)
+    columns, no = arms(trial)
+    trial.decide(columns["top_accuracy"] - columns["tail_accuracy"], columns, unmet=no)
 
 
 @said("question 2", "endpoints' mean minus midpoint", superiority(CONNECTED), BOTH)
 def test_tail_does_not_connect(trial):
     """Matching by the small singular triples alone leaves a barrier of more than 2
     points of accuracy."""
-    columns, ends = arms(trial), trial.endpoints()
-    trial.decide(ends - columns["tail_accuracy"], columns, endpoints=ends)
+    (columns, no), ends = arms(trial, equal=False), trial.endpoints()
+    barrier = ends - columns["tail_accuracy"]
+    trial.decide(barrier, columns, endpoints=ends, unmet=no)
 
 
 def by_level(levels):
@@ -357,8 +374,26 @@ def unmet(barrier):
     return "" if barrier.mean() <= CONNECTED else "the barrier has not vanished"
 
 
-def arms(trial):
-    """Return all that is known of both arms, as columns."""
-    found = np.array([top_against_tail(pair) for pair in trial.pairs()])
+def small(values, bound, what):
+    """Return that something is too small on average, or an empty string."""
+    return "" if values.mean() > bound else f"{what} is at most {bound:g} on average"
+
+
+def no_search(unmatched, found):
+    """Return that a search fails for two networks, or an empty string."""
+    works = found.mean() < HALF * unmatched.mean()
+    return "" if works else "the search leaves half of the barrier of two networks"
+
+
+def sides(several, method):
+    """Return the mean barrier of a tuple's A with B and of A with C."""
+    return np.mean([several.pair(0, other).barrier(method) for other in (1, 2)])
+
+
+def arms(trial, equal=True):
+    """Return all that is known of both arms, as columns, and why they are too alike."""
+    found = np.array([top_against_tail(pair, equal) for pair in trial.pairs()])
     names = [f"{arm}_{field}" for arm in ("top", "tail") for field in Arm._fields]
-    return dict(zip(names, found.reshape(-1, len(names)).T, strict=True))
+    columns = dict(zip(names, found.reshape(-1, len(names)).T, strict=True))
+    excess = columns["top_alignment"] - columns["tail_alignment"]
+    return columns, small(excess, SLIGHT, "what the top aligns more than the tail")

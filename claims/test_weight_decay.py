@@ -14,7 +14,13 @@ from claims.evidence import superiority, trend
 from claims.measure.features import activation_size, parameter_size
 from claims.measure.weights import deviation_spread
 from claims.papers import paper
-from claims.test_learning_rate import barriers_and_endpoints, difference
+from claims.test_learning_rate import (
+    HARM,
+    OVER_KNOWN,
+    barriers_and_endpoints,
+    difference,
+    relative_barriers,
+)
 from claims.test_matching import V1
 from fixtures.scales import WEIGHT_DECAYS
 
@@ -54,21 +60,30 @@ def test_larger_wd_lower_barrier(trial):
 
 @decay(
     source=paper(V1, "appendix A"),
-    quantity="barrier at 20 (plain VGG: 10) times the smallest decay minus at 5 times",
+    quantity=f"{OVER_KNOWN}: at 20 (plain VGG: 10) times the smallest decay minus at 5",
+    rule=superiority(HARM),
     settings=[*TOO_LARGE],
     uses=lambda p: [p.setting.at(decay=n) for n in (TOO_LARGE[p.setting], 5)],
     networks=10,
+    unit="",
 )
 def test_too_large_hurts(trial):
-    """A weight decay that is too large, 20 times the smallest (plain VGG: 10 times),
-    makes the barrier larger than 5 times does."""
-    difference(trial)
+    """Of networks that trained, those of a weight decay that is too large, 20 times the
+    smallest (plain VGG: 10 times), have a larger barrier, as a share of accuracy above
+    chance, than those of 5 times."""
+    found, columns, no = relative_barriers(trial)
+    large, moderate = found.values()
+    trial.decide(large - moderate, found | columns, unmet=no)
 
 
 @decay(
     source=paper("2402.05966v4", "its protocol; version 1, F.6, Fig. 64, 66 and 68"),
     quantity="barrier at the smallest weight decay minus that at 5 times, degraded",
-    uses=lambda p: [p.setting.at(decay=1), p.setting.at(decay=5).degraded],
+    uses=lambda p: [
+        p.setting.at(decay=1),
+        p.setting.at(decay=5).degraded,
+        p.setting.at(decay=5),
+    ],
 )
 def test_wd_not_from_better_endpoints(trial):
     """Networks of 5 times the smallest weight decay, made worse than those of the
@@ -135,17 +150,18 @@ def test_wd_repairs_repair(trial):
     trial.decide(twice - once, repair=once, repair_twice=twice)
 
 
-@swept(
-    quantity="range of the midpoint over weight decays, REPAIR minus RESCALE, accuracy",
+@decay(
+    quantity="what 5 times the smallest weight decay adds to the midpoint's accuracy: "
+    "after REPAIR minus after RESCALE",
     settings="plain-vgg",
+    uses=levels(1, 5),
 )
 def test_rescale_robust_to_wd(trial):
-    """RESCALE's midpoint depends less on the weight decay, 1 to 5 times the smallest,
-    than REPAIR's."""
-    found = [
+    """REPAIR gains more from 5 times the smallest weight decay than RESCALE does, by
+    accuracy at plain VGG's midpoint."""
+    once, more = (
         trial.midpoints("repair", "rescale", setting=name) for name in trial.place.uses
-    ]
-    ranges = {k: np.ptp([middle[k] for middle in found], axis=0) for k in found[0]}
-    lines = {k: np.array([middle[k] for middle in found]).T.tolist() for k in found[0]}
-    curves = {"x": WEIGHT_DECAYS, "unit": "midpoint's test accuracy", "lines": lines}
-    trial.decide(ranges["repair"] - ranges["rescale"], curves=curves | AXES)
+    )
+    columns = once | {f"{name}_at_5": values for name, values in more.items()}
+    gain = more.repair - once.repair
+    trial.decide(gain - (more.rescale - once.rescale), columns)

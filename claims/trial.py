@@ -1,5 +1,6 @@
 """The trial in which a claim is decided on one setting: the ``trial`` of its test."""
 
+import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -310,6 +311,8 @@ class Trial:
                 f"{self.place.claim.id} is decided twice: a test decides once, write "
                 "another claim for the other quantity"
             )
+        # Arrays become lists here, where what can't be written is an error of the test.
+        curves = json.loads(json.dumps(curves, default=np.ndarray.tolist))
         check_curves(curves)
         if unmet:
             decision = replace(
@@ -317,13 +320,15 @@ class Trial:
                 statement=f"premise not met: {unmet} ({decision.statement})",
                 verdict=Verdict.INCONCLUSIVE,
                 leaning="",
-                p=None,
+                **dict.fromkeys(("p", "p_against", "p_flip", "p_page", "needed")),
             )
         values = np.asarray(values, dtype=float).tolist()
         columns = {
             name: np.asarray(column).tolist() for name, column in columns.items()
         }
-        names = names or self._names or [str(number) for number in range(len(values))]
+        names = [*map(str, names or self._names or range(len(values)))]
+        if taken := {"pair", "decided"} & columns.keys():
+            raise ValueError(f"a column can't be called {taken.pop()!r}: rename it")
         heads = ("pair", *columns, "decided")
         rows = zip(names, *columns.values(), values, strict=True)
         self.record |= {

@@ -10,7 +10,7 @@ from typing import Any
 from reports import coverage, page
 from reports.results import Result
 from reports.scales import scales_of
-from reports.terminal import contradictions, count_line, lines, side_by_side
+from reports.terminal import contradictions, count_line, lines, news, side_by_side
 
 RESULTS = Path("reports/out/results.jsonl")
 PAGE = Path("reports/out/scales.html")
@@ -87,13 +87,17 @@ def _lines(results: Sequence[Result], width: int) -> str:
     scales = scales_of(results)
     if len(scales) < 2:
         shown = [verdict + rest for _, verdict, rest in lines(results, width)]
-        return "\n".join([*shown, "", count_line(results), *contradictions(results)])
+        return "\n".join([*shown, "", count_line(results), *_beside_record(results)])
     counted = [
         f"{scale}: {count_line([r for r in results if r.scale == scale])}"
         for scale in scales
     ]
-    found = contradictions(results)
-    return "\n".join([*side_by_side(results, width), "", *counted, *found])
+    beside = _beside_record(results)
+    return "\n".join([*side_by_side(results, width), "", *counted, *beside])
+
+
+def _beside_record(results: Sequence[Result]) -> list[str]:
+    return [*contradictions(results), *news(results)]
 
 
 def _add_coverage(commands: Any) -> None:

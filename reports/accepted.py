@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reports.results import number
+from reports.results import number, worded
 
 FOLDER = Path(__file__).parents[1] / "claims" / "expected"
 
@@ -19,6 +19,7 @@ class Accepted:
     """The verdict on record, with the numbers it rests on and why it is as it is."""
 
     verdict: str
+    leaning: str
     estimate: float | None
     spread: float | None
     n: int | None
@@ -26,12 +27,13 @@ class Accepted:
 
     def __str__(self) -> str:
         """Write it, as ``refuted (-14 ± 2.3, n = 8)``."""
+        verdict = worded(self.verdict, self.leaning)
         if self.estimate is None:
-            return self.verdict
+            return verdict
         told = number(self.estimate)
         if self.spread is not None:
             told += f" ± {number(self.spread)}"
-        return f"{self.verdict} ({told}, n = {self.n})"
+        return f"{verdict} ({told}, n = {self.n})"
 
 
 def read(scale: str, folder: Path = FOLDER) -> dict[tuple[str, str], Accepted]:
@@ -76,6 +78,7 @@ def _accepted(path: Path, claim: str, place: str, entry: Any) -> Accepted:
         )
     return Accepted(
         entry["verdict"],
+        entry.get("leaning", ""),
         *(entry.get(name) for name in ("estimate", "spread", "n")),
         entry.get("why", ""),
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from reports.results import Result, read
-from reports.terminal import contradictions, count_line, lines
+from reports.terminal import contradictions, count_line, lines, news
 
 _shown = pytest.StashKey[tuple[list[Result], Path]]()
 
@@ -67,4 +67,6 @@ def pytest_terminal_summary(
     tr.write_line(count_line(results), bold=True)
     for text in contradictions(results):
         tr.write_line(text, red=True)
+    for text in news(results):
+        tr.write_line(text)
     tr.write_line(f"page: {at}")

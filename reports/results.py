@@ -264,7 +264,7 @@ class Result:
         >>> made(accepted="inconclusive").label  # news, and no failure
         'supported, on record: inconclusive'
         """
-        text = self.verdict + (f", leans {self.leaning}" if self.leaning else "")
+        text = worded(self.verdict, self.leaning)
         if self.verdict == "error":
             return text
         if self.red:
@@ -344,6 +344,11 @@ def number(value: float | None, places: int | None = None) -> str:
     return text.lstrip("-") if float(text) == 0 else text
 
 
+def worded(verdict: str, leaning: str) -> str:
+    """Write a verdict with its leaning, as ``inconclusive, leans for``."""
+    return f"{verdict}, leans {leaning}" if leaning else verdict
+
+
 def probability(p: float | None) -> str:
     """Write a p-value, as ``0.003`` or ``<0.001``; a dash where there is none."""
     if p is None:
@@ -356,7 +361,7 @@ def cited(entry: Mapping[str, Any]) -> str:
     value, spread = entry.get("value"), entry.get("spread")
     if value is None:
         return "-"
-    return f"{value:.4g}" + (f" ± {spread:.2g}" if spread is not None else "")
+    return f"{value:.4g}" + (f" ± {spread:.3g}" if spread is not None else "")
 
 
 def cited_label(entry: Mapping[str, Any]) -> str:

@@ -5,8 +5,10 @@ Those of several scales stand in one line, a column for each scale.
 
 from collections.abc import Sequence
 from itertools import groupby
+from pathlib import Path
 
-from reports.results import STATUSES, Result
+from reports import accepted
+from reports.results import STATUSES, Result, worded
 from reports.scales import HEADLINES, Row, by_claim, rank, scales_of
 
 PAPER = 11  # room that the paper's column asks for: a value with its spread
@@ -232,13 +234,42 @@ def contradictions(results: Sequence[Result]) -> list[str]:
         return []
     head = f"{len(found)} contradict{'s' if len(found) == 1 else ''} the record:"
     several = len(scales_of(results)) > 1
-    return [
-        head,
-        *(
-            f"  {r.id} [{r.where}]{f' at {r.scale}' if several else ''}: {r.red}"
-            for r in found
-        ),
-    ]
+    return [head, *(f"  {_named(r, several)}: {r.red}" for r in found)]
+
+
+def news(results: Sequence[Result], expected: Path = accepted.FOLDER) -> list[str]:
+    """Tell what differs from the record without contradicting it: as `contradictions`.
+
+    Verdict, or leaning. A place of which nothing is on record differs from nothing.
+
+    Parameters
+    ----------
+    results : sequence of Result
+    expected : Path
+        Folder of what is on record; a result itself has but the verdict of that.
+    """
+    scales = scales_of(results)
+    records = {scale: accepted.read(scale, expected) for scale in scales}
+    told = []
+    for r in results:
+        if not r.accepted or r.red:
+            continue
+        now, known = worded(r.verdict, r.leaning), r.accepted
+        entry = records[r.scale].get((r.id, r.where))
+        if entry is not None and entry.verdict == r.accepted:
+            known = worded(entry.verdict, entry.leaning)
+        elif r.verdict == r.accepted:  # whether that leaned is not known any more
+            continue
+        if now != known:
+            told.append(f"  {_named(r, len(scales) > 1)}: {now}, on record: {known}")
+    head = f"{len(told)} differ{'s' if len(told) == 1 else ''} from the record:"
+    return [head, *told] if told else []
+
+
+def _named(result: Result, several: bool) -> str:
+    """Write a place, with its scale where there are several."""
+    scale = f" at {result.scale}" if several else ""
+    return f"{result.id} [{result.where}]{scale}"
 
 
 def shorten(text: str, width: int) -> str:

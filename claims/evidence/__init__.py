@@ -1,7 +1,7 @@
 """What measurements say about a claim: rules for one place, contradiction over all."""
 
 from claims.evidence.decision import Decision, Verdict
-from claims.evidence.family import Accepted, contradiction, holm, news
+from claims.evidence.family import Accepted, contradiction
 from claims.evidence.rules import (
     ALPHA,
     FEWEST,
@@ -10,7 +10,6 @@ from claims.evidence.rules import (
     Rule,
     equivalence,
     exact,
-    flip_disagrees,
     frequency,
     grain_of,
     noninferiority,
@@ -30,11 +29,8 @@ __all__ = [
     "contradiction",
     "equivalence",
     "exact",
-    "flip_disagrees",
     "frequency",
     "grain_of",
-    "holm",
-    "news",
     "noninferiority",
     "superiority",
     "trend",

@@ -1,4 +1,4 @@
-"""All places of a scale together: what contradicts what was accepted, and Holm's p.
+"""All places of a scale together: what contradicts what was accepted.
 
 A run is red where one of its places contradicts the accepted record. When nothing has
 changed, that happens in at most `FAMILY` of all runs, over all places of the scale: a
@@ -30,11 +30,8 @@ References
 .. [2] R. A. Fisher, "On the interpretation of chi-squared from contingency tables, and
    the calculation of P", *Journal of the Royal Statistical Society* 85(1), p. 87-94,
    1922.
-.. [3] S. Holm, "A simple sequentially rejective multiple test procedure",
-   *Scandinavian Journal of Statistics* 6(2), p. 65-70, 1979.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -133,40 +130,6 @@ def contradiction(accepted: Accepted | None, decision: Decision, *, places: int)
     )
 
 
-def news(accepted: Accepted | None, decision: Decision) -> str:
-    """Say what is new in a decision that contradicts nothing.
-
-    Parameters
-    ----------
-    accepted, decision
-        As in `contradiction`.
-
-    Returns
-    -------
-    str
-        One sentence, where verdict or leaning differ from the accepted ones, else "".
-        An opposite verdict is news too: ask `contradiction` first.
-
-    Examples
-    --------
-    >>> from claims.evidence.rules import superiority
-    >>> record = Accepted("inconclusive", estimate=2.0, spread=1.9, n=8)
-    >>> now = superiority(2).decide([5, 2.9, 2.3, 2.1, 3.4, 3], unit="points")
-    >>> for part in news(record, now).split("; "):
-    ...     print(part)
-    Inconclusive, leaning for: +3.12 points (spread 1.04, n = 6)
-    accepted as inconclusive: +2 points (spread 1.9, n = 8).
-    """
-    verdict = _worded(decision)
-    now = f"{verdict.capitalize()}: {_described(decision, decision.unit)}"
-    if accepted is None:
-        return f"{now}; nothing accepted yet."
-    if verdict == _worded(accepted):
-        return ""
-    before = _described(accepted, decision.unit)
-    return f"{now}; accepted as {_worded(accepted)}: {before}."
-
-
 def moved_p(accepted: Accepted, decision: Decision) -> float:
     """Give the two-sided p-value of the same true effect in record and run.
 
@@ -196,45 +159,6 @@ def welch_p(
     )
     p: NDArray[np.float64] = 2 * special.stdtr(min(n, m) - 1, -t)
     return p
-
-
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Adjust p-values for the number of claims shown together, after Holm [3]_.
-
-    Calling significant only those with an adjusted p below alpha keeps the chance of
-    even one false pass among them at most alpha, whatever the dependence.
-
-    Parameters
-    ----------
-    p_values : sequence of float or None
-        None (an invariant, an error) stays None and does not count.
-
-    Returns
-    -------
-    list of float or None
-        In the order given, at most 1, never below the p-value itself.
-
-    Examples
-    --------
-    >>> holm([0.01, None, 0.04, 0.03])
-    [0.03, None, 0.06, 0.06]
-    """
-    counted = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
-    adjusted: list[float | None] = [None] * len(p_values)
-    largest = 0.0
-    for rank, (p, i) in enumerate(counted):
-        if not 0 <= p <= 1:
-            raise ValueError(
-                f"p-value {i} is {p}: give numbers from 0 to 1, or None to leave it out"
-            )
-        largest = max(largest, min(1.0, (len(counted) - rank) * p))
-        adjusted[i] = largest
-    return adjusted
-
-
-def _worded(measured: Accepted | Decision) -> str:
-    leaning = f", leaning {measured.leaning}" if measured.leaning else ""
-    return f"{measured.verdict}{leaning}"
 
 
 def _described(measured: Accepted | Decision, unit: str) -> str:

@@ -435,23 +435,5 @@ def grain_of(unit: str, test_images: int) -> float:
     return UNITS[unit]
 
 
-def flip_disagrees(decision: Decision) -> bool:
-    """Tell whether the sign-flip test contradicts a small p-value of the t-test.
-
-    It does where a p-value of the t-test is below `LEANING`, and the sign-flip p of
-    that direction above three times the larger of it and ``2**-n``, the smallest that
-    n units can give. Then the t-test rests on normal tails that the values don't show:
-    so do fewer than 1 in 50 of the samples of 5 to 10 normal values that lean. Takes a
-    decision or the record of one.
-    """
-    p, against, flip = decision.p, decision.p_against, decision.p_flip
-    if p is None or against is None or flip is None:
-        return False
-    least = max(2.0**-decision.n, 1 / (arithmetic.DRAWS + 1))
-    if against < p:  # the sign-flip p of the other direction, but for ties
-        p, flip = against, 1 - flip + least
-    return p < LEANING and flip > 3 * max(p, least)
-
-
 def _quantity(value: float, unit: str) -> str:
     return f"{value:g} {unit}".strip()

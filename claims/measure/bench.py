@@ -1,7 +1,7 @@
 """Trained networks of a scale, alone, in pairs and in tuples."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -39,7 +39,7 @@ class Setting(Architecture):
             [state] = store.networks(
                 self.recipe, [seed], device=self.device, on_progress=sink
             )
-            self.keep(seed, state)
+            self._keep(seed, state)
         return self._known[seed]
 
     def networks(self, count: int | None = None) -> list[Network]:
@@ -92,10 +92,15 @@ class Setting(Architecture):
         )
         self._good, self.failed = found.seeds, [*found.failed]
         for seed, state in zip(found.seeds, found.states, strict=True):
-            self.keep(seed, state)
+            self._keep(seed, state)
 
-    def keep(self, seed: int, state: State) -> None:
-        """Take a state for a seed's network, unless there is one."""
+    def take(self, states: Mapping[int, State]) -> None:
+        """Take these, by seed, for the first good networks: none is looked for."""
+        for seed, state in states.items():
+            self._keep(seed, state)
+        self._good = [*states]
+
+    def _keep(self, seed: int, state: State) -> None:
         if seed not in self._known:
             own = canonical(state, self.device)
             self._known[seed] = Network(self, seed, own)

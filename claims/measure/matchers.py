@@ -1,7 +1,7 @@
 """The ways to match two networks that claims compare, by name.
 
-Each states the published protocol (see ``../shared/CLAIMS.md``), so that a new default
-of the library changes no claim.
+Each states the protocol of the published code, so that a new default of the library
+changes no claim.
 """
 
 from collections.abc import Callable

@@ -32,7 +32,7 @@ class Repair:
     sequential
         Layer by layer.
     corrected
-        By statistics taken behind the renormalization of earlier layers, as in the
+        By statistics taken after the renormalization of earlier layers, as in the
         published code; otherwise by those of the midpoint as it is.
     by_batch
         By the statistics of each batch that is evaluated, with only the endpoints'
@@ -246,11 +246,6 @@ class Pair(Subject):
     def loss_barrier(self, method: str, found_on: "Pair | None" = None) -> float:
         """Return the midpoint's test loss minus the endpoints' mean, in nats."""
         return self.midpoint(method, "", found_on).loss - self.endpoint_loss()
-
-    def peak_share(self, method: str, found_on: "Pair | None" = None) -> float:
-        """Return the test loss at 0.5 over the largest loss on the line."""
-        loss = self.curve(method, found_on).loss
-        return loss[lmc.LAMBDAS.index(0.5)] / max(loss)
 
     def distance(self, method: str, statistics: bool = True) -> float:
         """Return the L2 distance of A and the matched B.

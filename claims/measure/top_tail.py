@@ -1,7 +1,7 @@
 """Matching by the large singular values alone, against matching by the rest.
 
-Both at one distance of the whole networks, so that only what is aligned differs
-(a question that arXiv 2402.04051 raises).
+Also at one distance of the whole networks, so that only what is aligned differs (a
+question that arXiv 2402.04051 raises).
 """
 
 from collections.abc import Sequence
@@ -126,11 +126,12 @@ def degraded_to(
     return moved(permutation, moves[:far])
 
 
-def top_against_tail(pair: Pair) -> tuple[Arm, Arm]:
-    """Match a pair by large singular triples, and by the others, at equal distance.
+def top_against_tail(pair: Pair, equal: bool = True) -> tuple[Arm, Arm]:
+    """Match a pair by large singular triples, and by the others.
 
-    The matching that brings the whole networks nearer is degraded by random
-    transpositions until their distance is the other one's, within 1%.
+    At ``equal`` distance, the matching that brings the whole networks nearer is
+    degraded by random transpositions until their distance is the other one's, within
+    1%; otherwise both are left as they were found.
     """
 
     def measure() -> list[Arm]:
@@ -140,12 +141,13 @@ def top_against_tail(pair: Pair) -> tuple[Arm, Arm]:
             *(split_spectrum(symmetry.graph, end) for end in (a, b)), strict=True
         )
         found = [setting.match("weights", *part, seed).permutation for part in parts]
-        distances = [lmc.l2_distance(a, p.apply(b)) for p in found]
-        nearer = distances.index(min(distances))
-        found[nearer] = degraded_to(found[nearer], a, b, max(distances), seed)
+        if equal:
+            distances = [lmc.l2_distance(a, p.apply(b)) for p in found]
+            nearer = distances.index(min(distances))
+            found[nearer] = degraded_to(found[nearer], a, b, max(distances), seed)
         return [_arm(pair, p) for p in found]
 
-    top, tail = pair.values("top-against-tail", {}, measure)
+    top, tail = pair.values("top-against-tail", {"equal": equal}, measure)
     return Arm(*top), Arm(*tail)
 
 

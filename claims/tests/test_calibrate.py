@@ -39,10 +39,11 @@ def place(name, rule, **more):
     return claim.places(SCALE)[0]
 
 
-def pool(name, values, rule=None, **more):
+def pool(name, values, rule=None, unmet=False):
     values = np.asarray(values, dtype=float)
     slots = np.arange(values.shape[1])
-    return Pool(place(name, rule or RULES["above"]), values, slots, **more)
+    of_runs = np.broadcast_to(unmet, len(values))
+    return Pool(place(name, rule or RULES["above"]), values, slots, of_runs)
 
 
 def run(first_seed, values, name="above", size=2, **changes):
@@ -109,6 +110,27 @@ def test_where_a_premise_fails_nothing_is_opposite():
     assert found.opposite.total() == 0
 
 
+def test_a_premise_fails_as_often_as_among_the_runs():
+    """Whole runs are drawn; half of those with opposite values have the first one."""
+    values = np.array([[100.0 * sign] * 8 for sign in (1, -1, 1, -1)])
+
+    def opposite(*unmet):
+        one_slot = np.zeros(8, dtype=int)
+        made = Pool(place("unmet", RULES["above"]), values, one_slot, np.array(unmet))
+        return calibrate({("a", "b"): made}, 450, draws=2000).opposite.total()
+
+    some, most = opposite(True, False, False, False), opposite(*[False] * 4)
+    assert 0.62 < most / 2000 < 0.72
+    assert 0.45 < some / most < 0.55
+
+
+def test_which_runs_say_that_a_premise_fails():
+    said = ("premise not met: no gap (mean > 2 points, alpha 0.005)", "mean > 2 points")
+    runs = [by_key([run(100 * k, [1.0] * 5, decision=d)]) for k, d in enumerate(said)]
+    pools, _ = pooled(runs, [place("above", RULES["above"])])
+    assert [made.unmet.tolist() for made in pools.values()] == [[True, False]]
+
+
 def test_what_is_left_undecided_can_not_be_red(monkeypatch):
     """The short cut changes no answer, for every rule and for values in the middle."""
     generator = np.random.default_rng(2)
@@ -163,7 +185,7 @@ def test_what_has_changed_is_red_and_named(tmp_path, capsys):
         assert main(["calibrate", *paths, "--draws", "300"]) == 1
     left, head, red, often, opposite, changed = capsys.readouterr().out.splitlines()
     assert left == "left out: made-up/absent mlp: no values in run 1, 2"
-    assert head == "scale digits, 3 places, 2 runs, 300 draws"
+    assert head == "scale digits, 2 of 3 places drawn, 2 runs, 300 draws"
     assert red.startswith("red runs: ") and " of 300, " in red
     assert often.startswith("places most often red: made-up/moved mlp (")
     assert "honest" not in often + opposite

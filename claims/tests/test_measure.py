@@ -390,14 +390,6 @@ def test_distance_of_parameters(cache):
     assert near.distance("none", False) == pytest.approx(sum(squares) ** 0.5)
 
 
-def test_share_of_the_peak(mlp):
-    """The loss at the middle over the largest one on the line."""
-    pair = mlp.pairs()[0]
-    loss = pair.curve("none").loss
-    assert pair.peak_share("none") == loss[5] / max(loss) <= 1
-    assert pair.peak_share("none") > loss[0] / max(loss)
-
-
 def test_iterative_rounds(mlp):
     """As many as `lmc` needs; the best endpoint of several is the largest accuracy."""
     [several] = mlp.tuples(3)

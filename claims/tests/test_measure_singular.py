@@ -429,6 +429,10 @@ def test_top_against_tail(pair, monkeypatch):
     after = degraded_to(permutation, a, b, max(distances), seed).apply(b)
     assert other.accuracy == pytest.approx(scores(halfway(a, after))[1], abs=1e-6)
     assert seed == pair.a.seed
+    for arm, b in zip(top_against_tail(pair, equal=False), plain, strict=True):
+        assert arm.distance == pytest.approx(lmc.l2_distance(a, b))
+        assert arm.accuracy == pytest.approx(scores(halfway(a, b))[1], abs=1e-6)
+    assert len(seen) == 1  # these are not degraded
 
 
 @pytest.mark.parametrize(

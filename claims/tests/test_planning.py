@@ -102,15 +102,33 @@ def test_what_is_wanted_together_is_the_most_of_each(tiny):
 def test_a_selection_of_nothing_is_refused():
     with pytest.raises(
         DemandError,
-        match=r"no test of a claim on trained networks is selected by '-k no_such' at "
+        match=r"no test of a claim on trained networks is selected by '.* -k no' at "
         r"scale 'digits': see `pytest claims/ --collect-only -q --scale digits`",
     ):
-        planning.select("-k no_such", scales.get(), [10])
+        planning.select("claims/test_same_networks.py -k no", scales.get(), [10])
 
 
 def test_a_selection_that_pytest_refuses_is_told():
-    with pytest.raises(DemandError, match=r"pytest could not collect '-k \('"):
-        planning.select("-k (", scales.get(), [10])
+    with pytest.raises(DemandError, match=r"pytest could not collect '.* -k \('"):
+        planning.select("claims/test_same_networks.py -k (", scales.get(), [10])
+
+
+def test_tuples_that_are_too_large_want_nothing(tiny, monkeypatch):
+    """Ten networks make no tuple of twelve; at no level, nothing can be decided."""
+    wants = {10: {"a": 0, "b": 0}, 12: {"a": 12, "b": 12}}
+    found = {"x": wants, "never": {10: {"a": 0}, 12: {"a": 0}}}
+    monkeypatch.setattr(planning, "collected", lambda *_: found)
+    tests = large, never = planning.select("", tiny, [10, 12])
+    wanted = together(tests, tiny, 100)
+    assert [(want.recipe.name, want.count) for want in wanted] == [("a", 12), ("b", 12)]
+    assert len(in_order(tests, tiny, 100)) == 24
+    assert together([never], tiny, 100) == []
+    there = {"a": 11, "b": 12}
+    assert large.possible(there) is None
+    assert large.lack(there) == "missing networks: a has 11 of 12"
+    assert large.possible({"a": 12, "b": 12}) == 1
+    assert never.possible({}) is None
+    assert never.lack({}).endswith("has more networks than --seeds allows")
 
 
 def test_what_claims_want_of_the_papers_scale():

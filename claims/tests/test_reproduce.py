@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from claims import reproduce
+from claims import planning, reproduce
 from claims.__main__ import main
+from claims.planning import Wanted
+from claims.plugin import machine
 from claims.reproduce import Plan, Reproduction, run_until
 from fixtures import scales, store, training
 from fixtures.training import DivergedError
@@ -22,7 +24,7 @@ SCALE = "digits-epochs1"
 TEST = "claims/test_matching.py::test_plain_nets_stay_broken[plain-vgg-weights]"
 COMMAND = [
     *("reproduce", "--scale", "digits", "--epochs", "1", "--workers", "1"),
-    *("--for", "-k 'plain_nets_stay_broken and plain-vgg and weights'"),
+    *("--for", TEST),
     *("--first-seed", "0"),  # of networks that nothing is concluded from
 ]
 RECIPE = scales.get(SCALE).recipe("plain-vgg")
@@ -40,7 +42,18 @@ def smoke(tmp_path_factory):
 
 
 @pytest.fixture
-def again(smoke, tmp_path, monkeypatch):
+def selected(monkeypatch):
+    """What the command would select, without a session of pytest to find it out."""
+
+    def select(arguments, scale, counts):
+        assert arguments == TEST
+        return [Wanted(TEST, [{"plain-vgg": n} for n in counts])]
+
+    monkeypatch.setattr(planning, "select", select)
+
+
+@pytest.fixture
+def again(smoke, selected, tmp_path, monkeypatch):
     """A copy of that folder and cache, to go on with."""
     shutil.copytree(smoke[1], tmp_path / "out")
     shutil.copytree(smoke[2], tmp_path / "cache")
@@ -93,7 +106,7 @@ def test_the_folder_says_where_all_comes_from(smoke):
     assert call["plan"]["scale"] == SCALE and call["plan"]["seeds"] == 10
     assert torch.__version__.startswith(call["versions"]["torch"].partition("+")[0])
     assert len(call["code"]) == 64 and "commit" in call
-    assert call["machine"]["architecture"]
+    assert call["machine"] == machine()
     assert "plain-nets-stay-broken" in (out / "index.html").read_text()
 
 
@@ -139,7 +152,7 @@ def test_a_seed_that_fails_is_told_and_replaced(again, monkeypatch):
     assert "12 of 12 networks are trained, 1 of 1 tests decided" in log
 
 
-def test_a_budget_of_nothing_leaves_all_for_the_next_call(empty):
+def test_a_budget_of_nothing_leaves_all_for_the_next_call(empty, selected):
     """Nothing is trained or decided; the next call does both."""
     command = [*COMMAND, "--seeds", "10", "--out", str(empty)]
     assert main([*command, "--budget", "0"]) == 3
@@ -173,6 +186,21 @@ def test_deciding_trains_nothing(empty):
     assert not any(store.network(RECIPE, seed).exists() for seed in range(10))
 
 
+def test_a_contradiction_is_told_and_fails(again):
+    """Though all is trained and decided, and pytest itself is not asked any more."""
+    [record] = records(again)
+    red = "Supported: +5 points; accepted as refuted: -5 points."
+    results.write(again / "results.jsonl", [replace(record, red=red)])
+    command = [*COMMAND, "--seeds", "10", "--out", str(again), "--budget", "0"]
+    assert main(command) == 1
+    log = (again / "log.txt").read_text()
+    assert (
+        "1 contradicts the record:\n"
+        f"  matching/plain-nets-stay-broken [plain-vgg weights]: {red}\n"
+    ) in log
+    assert "what failed" not in log
+
+
 @pytest.mark.filterwarnings("ignore:.* is unfinished")
 def test_results_of_a_killed_session_are_kept(again):
     """What it has appended is merged by the next call, but for a broken last line."""
@@ -204,9 +232,9 @@ def test_another_scale_is_refused_its_folder(again, capsys):
 
 
 def test_a_selection_of_nothing_is_told(empty):
-    command = ["reproduce", "--for", "-k no_such", "--out", str(empty)]
-    assert main(command) == 2
-    assert "is selected by '-k no_such'" in (empty / "log.txt").read_text()
+    nothing = "claims/test_same_networks.py -k no_such"
+    assert main(["reproduce", "--for", nothing, "--out", str(empty)]) == 2
+    assert f"is selected by '{nothing}'" in (empty / "log.txt").read_text()
 
 
 def test_a_step_that_fails_does_not_stop_the_others(empty):
@@ -249,7 +277,8 @@ def test_a_command_that_does_not_end_is_killed(monkeypatch):
     [
         (["--seeds", "11"], "'11' is not an even number from 10 on: a verdict needs"),
         (["--seeds", "8"], "'8' is not an even number from 10 on: a verdict needs"),
-        (["--first-seed", "-1"], "'-1' is not a number from 0 on"),
+        (["--first-seed", "7"], "'7' is not an even number from 0 on: two networks of"),
+        (["--first-seed", "-1"], "'-1' is not an even number from 0 on: two networks"),
         (["--budget", "-1"], "'-1' is not a number from 0 on"),
         (["--deciding", "1"], "'1' is no share from 0 to below 1"),
         (["--epochs", "0"], "'0' is not a number from 1 on"),

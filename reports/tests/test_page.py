@@ -127,12 +127,13 @@ def test_what_is_on_record_is_told_with_its_reason(tmp_path):
     """From the file of the scale, at the place alone, escaped."""
     (tmp_path / "digits.toml").write_text(
         '["renormalization/rescale-at-least-repair"]\n"plain-vgg weights" = { '
-        'verdict = "refuted", estimate = -14.0, spread = 2.31, n = 8, '
+        'verdict = "inconclusive", leaning = "for", estimate = 14.0, spread = 2.31, '
+        "n = 8, "
         'rule = "superiority", why = "Thirteen layers <b> at last." }\n'
     )
     given = [made(), made(setting="mlp"), made(scale="mnist")]
     text = render(given, tmp_path)
-    told = "refuted (-14 ± 2.31, n = 8); why: Thirteen layers &lt;b&gt; at last."
+    told = "inconclusive, leans for (14 ± 2.31, n = 8); why: Thirteen layers &lt;b&gt; "
     assert text.count("On record:") == text.count(told) == 1
     assert "On record:" not in render(given, tmp_path / "none")
 
@@ -177,28 +178,35 @@ def test_what_was_measured_is_told(text):
 
 
 @pytest.mark.parametrize(
-    ("p", "p_flip", "told"),
+    ("p", "p_flip", "n", "told"),
     [
-        (1e-9, 2.0**-8, False),  # no rarer flip of eight signs
-        (0.003, 0.0039, False),
-        (0.004, 0.06, True),
-        (0.2, 0.004, True),
-        (0.9, 0.2, False),  # far apart, and neither is small
-        (0.3, None, False),
+        (1e-9, 2.0**-8, 8, ""),  # no rarer flip of eight signs
+        (1e-9, 2 / 256, 8, ""),
+        (1e-9, 0.04, 8, "p for the claim is 0.040 where the t-test has <0.001"),
+        (0.004, 0.06, 8, "p for the claim is 0.060 where the t-test has 0.004"),
+        (0.06, 0.9, 8, ""),  # the t-test's is not small
+        (0.2, 0.004, 8, ""),
+        (1 - 1e-9, 1.0, 8, ""),
+        (1 - 1e-9, 0.95, 8, "p against it is 0.054 where the t-test has <0.001"),
+        (1e-9, 1 / 20_001, 40, ""),  # no rarer one of so many random flips
+        (1e-9, 4 / 20_001, 40, "p for the claim is <0.001 where the t-test has <0.001"),
+        (0.003, None, 8, ""),
     ],
 )
-def test_disagreeing_tests_are_remarked_on(p, p_flip, told):
-    """More than the number of pairs explains."""
-    found = remark(made(p=p, p_flip=p_flip, n=8))
-    assert bool(found) == told == ("The sign-flip test" in found)
+def test_disagreeing_tests_are_remarked_on(p, p_flip, n, told):
+    """Either direction, and by more than the number of units explains."""
+    found = remark(made(p=p, p_against=1 - p, p_flip=p_flip, n=n))
+    assert bool(found) == bool(told) and told in found
+    assert remark(made(p=None, p_against=None, p_flip=None)) == ""
 
 
 def test_units_have_a_name():
     """By what the values belong to."""
-    names = ("100-101", "seed 100", "100-101-102-103", "")
+    names = ("100-101", "seed 100", "100..103", "plain-vgg-wd3", "7", "")
     assert [units(made(pairs=[{"pair": name}])) for name in names] == [
-        *("pairs", "networks", "tuples", "networks")
+        *("pairs", "networks", "tuples", "units", "units", "units")
     ]
+    assert units(made(pairs=[])) == "units"
 
 
 def test_other_numbers_of_the_paper_do_not_stand_for_the_measured_one():

@@ -9,7 +9,7 @@ import pytest
 
 from reports.__main__ import main
 from reports.results import write
-from reports.terminal import contradictions, count_line, lines
+from reports.terminal import contradictions, count_line, lines, news
 from reports.tests.made_up import made, session
 
 ROOT = Path(__file__).parents[2]
@@ -118,6 +118,38 @@ def test_contradictions_are_told_each():
     assert contradictions([made()]) == []
 
 
+def test_news_is_told_each(tmp_path):
+    """Another verdict, or leaning; not what contradicts or is on record nowhere."""
+    (tmp_path / "digits.toml").write_text(
+        '["a/b"]\nmlp = { verdict = "inconclusive", leaning = "for" }\n'
+        '"plain-vgg" = { verdict = "inconclusive", leaning = "" }\n'
+    )
+
+    def told(verdict, setting="mlp", accepted="inconclusive", **more):
+        result = made(id="a/b", setting=setting, variant="", verdict=verdict,
+                      accepted=accepted, **more)  # fmt: skip
+        return news([result], tmp_path)[1:]
+
+    assert told("supported") == [
+        "  a/b [mlp]: supported, on record: inconclusive, leans for"
+    ]
+    assert told("inconclusive", "plain-vgg", leaning="against") == [
+        "  a/b [plain-vgg]: inconclusive, leans against, on record: inconclusive"
+    ]
+    assert told("inconclusive", leaning="for") == []
+    assert told("supported", accepted="") == []
+    assert told("refuted", accepted="supported", red="far away") == []
+    # What is on record now is not what the result was held against.
+    assert told("refuted", accepted="refuted") == []
+    assert told("inconclusive", accepted="supported", leaning="for") == [
+        "  a/b [mlp]: inconclusive, leans for, on record: supported"
+    ]
+    refuted = {"verdict": "refuted", "accepted": "inconclusive"}
+    both = news([made(**refuted), made(scale="mnist", **refuted)], tmp_path)
+    assert both[0] == "2 differ from the record:" and " at mnist: refuted, " in both[2]
+    assert news([made(**refuted)], tmp_path)[0] == "1 differs from the record:"
+
+
 def run_pytest(folder):
     (folder / "conftest.py").write_text(CONFTEST)
     (folder / "test_one.py").write_text("def test_one():\n    assert True\n")
@@ -136,6 +168,7 @@ def test_plugin_prints_and_renders(tmp_path):
     printed = run_pytest(tmp_path).stdout
     page = tmp_path / "index.html"
     assert "\n".join([count_line(session()), *contradictions(session())]) in printed
+    assert "\n".join(news(session())) in printed and news(session())
     assert f"page: {page}" in printed
     assert page.read_text().startswith("<!DOCTYPE html>")
 
