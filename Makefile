@@ -16,7 +16,7 @@ claims: .venv/.installed ## Decide every claim and write the report
 test: .venv/.installed ## Test the library, the fixtures, the reports and the rules
 	$(bin)/pytest --doctest-modules -n auto lmc fixtures reports claims/tests \
 	    claims/evidence claims/expected claims/papers claims/claim.py claims/trial.py \
-	    $(ARGS)
+	    claims/calibrate.py claims/planning.py $(ARGS)
 
 bench: .venv/.installed ## Measure ratios of speed
 	$(bin)/python -m lmc.benchmarks $(ARGS)

@@ -20,7 +20,7 @@ LEFT_OUT = {
     # Fewer rates, decays, depths and epochs, and no width of four times.
     "paper": "learning-rate/too-large-hurts matching/low-rate-fails "
     "matching/width-helps-slowly matching/width-lowers-barrier-to-4x order/depth "
-    "order/epochs order/epochs-of-deep order/far-corner weight-decay/too-large-hurts",
+    "order/epochs order/epochs-of-deep weight-decay/too-large-hurts",
 }
 """Claims of which a scale has a setting, but not all that is looked at there."""
 

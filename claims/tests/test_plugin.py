@@ -10,9 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from claims import expected
-from claims.evidence import Accepted
-from claims.plugin import Collector, red
+from claims import expected, plugin
+from claims.expected import Entry
+from claims.plugin import Collector, why_red
 from reports.results import read
 
 ROOT = Path(__file__).parents[2]
@@ -161,13 +161,18 @@ def test_verdicts(toys):
 
 
 def test_what_makes_a_run_red(toys):
-    """Errors, broken invariants, and a refutation of what nobody has accepted."""
+    """Errors and broken invariants; a refutation where there is no record is news."""
     process, found = toys
     red = {key for key, record in found.items() if record["red"]}
-    assert red == {key for key, v in VERDICTS.items() if v in ("error", "refuted")}
+    recorded = bool(expected.load("digits"))
+    makes_red = {"error", "refuted"} if recorded else {"error"}
+    assert red == {key for key, v in VERDICTS.items() if v in makes_red} | {
+        "toys/invariant"
+    }
     assert process.returncode == 1
     summary = process.stdout.splitlines()[-1]
-    for count in ("7 failed", "1 supported", "2 inconclusive"):
+    assert f"{len(red)} failed" in summary
+    for count in ("1 supported", "2 inconclusive"):
         assert count in summary
     assert "skipped" not in summary and "2 deselected" in summary
 
@@ -207,10 +212,11 @@ def test_long_claims_are_asked_if_told(tmp_path):
     assert set(results(tmp_path)) == {"toys/long"} and run.returncode == 0
 
 
-def test_what_is_on_record_decides_what_is_red():
-    """The same refutation is red, expected, or a contradiction."""
+def test_what_is_on_record_decides_what_is_red(monkeypatch):
+    """The same refutation is news, red, expected, or a contradiction."""
     place = SimpleNamespace(
-        scale=SimpleNamespace(whole="digits"), claim=SimpleNamespace(kind="empirical")
+        scale=SimpleNamespace(name="digits", whole="digits"),
+        claim=SimpleNamespace(kind="empirical"),
     )
     record = {
         "verdict": "refuted",
@@ -220,11 +226,53 @@ def test_what_is_on_record_decides_what_is_red():
         "grain": 0.3,
         "rule": "superiority",
         "unit": "points",
+        "leaning": "",
     }
-    on_record = {"estimate": -3.2, "spread": 1.0, "n": 8, "grain": 0.3}
-    assert "refuted" in red(place, record, None)
-    assert red(place, record, Accepted(verdict="refuted", **on_record)) == ""
-    assert red(place, record, Accepted(verdict="supported", **on_record))
+    entry = {"estimate": -3.2, "spread": 1.0, "n": 8, "grain": 0.3}
+    monkeypatch.setattr(plugin, "accepted", lambda _: {})
+    assert why_red(place, record, None) == ""
+    monkeypatch.setattr(plugin, "accepted", lambda _: {("another", "mlp"): None})
+    assert "Refuted, with nothing accepted yet" in why_red(place, record, None)
+    assert why_red(place, record, Entry(verdict="refuted", **entry)) == ""
+    assert why_red(place, record, Entry(verdict="supported", **entry))
+
+
+def test_a_killed_run_keeps_its_results(tmp_path):
+    """They lie in results.jsonl, and go into latest.jsonl before the next run's."""
+    run_pytest(tmp_path, "-k", "holds")
+    out = tmp_path / "reports" / "out"
+    (out / "latest.jsonl").unlink()  # as if the run had been killed before its end
+    run_pytest(tmp_path, "-k", "doubt")
+    assert results(tmp_path).keys() == {"toys/doubt"}
+    assert results(tmp_path, "latest.jsonl").keys() == {"toys/holds", "toys/doubt"}
+
+
+def test_a_claim_without_a_margin_is_found_at_collection(tmp_path):
+    """Not in the middle of a run, where it would end a worker."""
+    tests = (
+        TOYS
+        + """
+
+@claim(source=raised("2402.05966v1", "nowhere"), quantity="a ratio",
+       rule=superiority(), settings="mlp", unit="")
+def test_no_margin(trial):
+    \"""It is above.\"""
+    trial.decide(UP, names="abcde")
+"""
+    )
+    run = run_pytest(tmp_path, "-k", "holds", tests=tests)
+    assert run.returncode == 2
+    assert "toys/no-margin has no margin on 'mlp'" in run.stdout
+
+
+def test_arrays_in_curves_are_written_as_lists(tmp_path):
+    tests = TOYS.replace(
+        "half=[0.5, 1.0, 0.75, 1, 1])",
+        'curves={"x": np.arange(2), "lines": {"": np.ones((5, 2))}})',
+    )
+    run = run_pytest(tmp_path, "-k", "holds", tests="import numpy as np\n" + tests)
+    assert run.returncode == 0, run.stdout
+    assert results(tmp_path)["toys/holds"]["curves"]["x"] == [0, 1]
 
 
 def test_the_commit_is_that_at_the_start(toys, tmp_path, monkeypatch):
