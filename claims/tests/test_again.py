@@ -84,6 +84,7 @@ def test_the_fixed_networks_are_those_of_the_pack(tmp_path, monkeypatch):
     """Whatever this machine has trained from the same recipes, and nothing is."""
     monkeypatch.setenv("LMC_CACHE", str(tmp_path))
     monkeypatch.setenv("LMC_TRAIN", "never")
+    monkeypatch.delenv("LMC_PACK")
     bench = again.fixed()
     for name in again.SETTINGS:
         seeds = [network.seed for network in bench.setting(name).networks(4)]

@@ -174,13 +174,13 @@ def test_reset_where_there_is_batchnorm(cache):
 
 
 def test_measured_once(mlp, monkeypatch):
-    """Neither pruned nor evaluated again, unless something else is asked for."""
+    """Neither pruned nor evaluated again, but for another network."""
     network = mlp.networks()[2]
     before = Pruned(network, "global-magnitude", 0.5).evaluate()
     monkeypatch.setitem(PRUNERS, "global-magnitude", None)
     assert Pruned(network, "global-magnitude", 0.5).evaluate() == before
     with pytest.raises(TypeError):
-        Pruned(network, "global-magnitude", 0.6).evaluate()
+        Pruned(mlp.networks()[3], "global-magnitude", 0.5).evaluate()
 
 
 def test_unknown_pruner(mlp):

@@ -191,7 +191,7 @@ def test_record_says_what_was_measured(toys):
     assert record["pairs"][1] == {"pair": "b", "half": 1.0, "decided": 3}
     assert record["estimate"] == 2.5 and record["margin"] == 1.0
     assert (record["scale"], record["first_seed"]) == ("digits", 100)
-    assert record["versions"]["torch"] and record["machine"]["architecture"]
+    assert record["versions"]["torch"] and record["machine"]["cpu_capability"]
     assert "burnt down" in found["toys/broken"]["error"]
     assert "after the decision" in found["toys/breaks-late"]["error"]
     assert "decided twice" in found["toys/twice"]["error"]
