@@ -326,14 +326,16 @@ def by_level(levels):
 def test_width_raises_alignment(trial):
     """R(0.3) after weight matching rises with width."""
     found = over(trial, alignments, WIDTHS[trial.setting])
-    trial.decide_trend(found, x=[*found], x_label="width", y_label="R(0.3)")
+    trial.decide_trend(found, x=[*map(float, found)], x_label="width", y_label="R(0.3)")
 
 
 @said("question 8", MATCHED, **by_level(DECAYS))
 def test_decay_raises_alignment(trial):
     """R(0.3) after weight matching rises with weight decay."""
     found = over(trial, alignments, DECAYS[trial.setting])
-    trial.decide_trend(found, x=[*found], x_label="weight decay", y_label="R(0.3)")
+    trial.decide_trend(
+        found, x=[*map(float, found)], x_label="weight decay", y_label="R(0.3)"
+    )
 
 
 def alignments(trial, method, gamma=0.3, setting=None):
