@@ -27,10 +27,17 @@ Measured = Mapping[str, Tensor]
 
 
 class Images:
-    """Images on a device, so many batches of each split, or all."""
+    """Images on a device, so many batches of each split, or all.
+
+    Attributes
+    ----------
+    symmetries
+        Of the architectures that were certified on them.
+    """
 
     def __init__(self, device: torch.device, batches: int | None):
         self.device, self.batches = device, batches
+        self.symmetries: dict[tuple[Any, ...], lmc.Symmetry] = {}
         self._known: dict[tuple[str, int | None, str], Batches] = {}
 
     def of(self, recipe: Recipe, split: datasets.Split) -> Batches:
@@ -91,9 +98,16 @@ class Architecture:
 
     @cached_property
     def symmetry(self) -> lmc.Symmetry:
-        """The model's permutation groups, certified on real images."""
-        [(images, _), *_] = self.batches("train")
-        return lmc.discover(self.model, images[:4])
+        """The model's permutation groups, certified on real images.
+
+        Once for all settings that differ in their training alone: it takes seconds.
+        """
+        known, recipe = self._images.symmetries, self.recipe
+        key = (recipe.architecture, recipe.options, recipe.dataset)
+        if key not in known:
+            [(images, _), *_] = self.batches("train")
+            known[key] = lmc.discover(self.model, images[:4])
+        return known[key]
 
     @cached_property
     def layers(self) -> tuple[str, ...]:
