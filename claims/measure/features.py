@@ -309,6 +309,7 @@ def recovery(pair: Pair, start: str) -> Recovery:
             weight_decay=1e-4,
             every=steps_between(epoch),
             max_steps=budget,
+            curve=False,
         )
         reached = found.steps is not None
         steps = budget if found.steps is None else found.steps
