@@ -24,7 +24,6 @@ from typing import Any
 import torch
 
 from claims import planning
-from claims.measure import code_digest
 from claims.planning import Wanted
 from claims.plugin import commit, machine, versions
 from fixtures import build, progress, scales
@@ -163,7 +162,6 @@ class Reproduction:
             "machine": on,
             "versions": versions(),
             "commit": commit(ROOT),
-            "code": code_digest(),
         }
         text = json.dumps({"calls": [*self._calls(), call]}, indent=1) + "\n"
         results.write_text(self.folder / "provenance.json", text)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -265,18 +266,22 @@ class WoodFisher:
         for name, mask in removed.items():
             weight = self.weights[name].detach().double()
             pull = (weight / self._diagonal(name)).masked_fill(~mask, 0.0).flatten()
-            parts = zip(self._inverses(name), self._cut(pull), strict=True)
+            parts = zip(self._inverses[name], self._cut(pull), strict=True)
             whole = torch.cat([inverse.times(part) for inverse, part in parts])
             changes[name] = -whole.view_as(weight)
         return changes
 
     def _diagonal(self, name: str) -> Tensor:
-        parts = [inverse.diagonal() for inverse in self._inverses(name)]
+        parts = [inverse.diagonal for inverse in self._inverses[name]]
         return torch.cat(parts).view_as(self.weights[name])
 
-    def _inverses(self, name: str) -> Iterator[_Inverse]:
-        for gradients in self._cut(self.gradients[name]):
-            yield _Inverse(gradients.double(), self.damping)
+    @cached_property
+    def _inverses(self) -> dict[str, list[_Inverse]]:
+        """Of each weight's blocks, made once: one network is pruned again and again."""
+        return {
+            name: [_Inverse(part, self.damping) for part in self._cut(gradients)]
+            for name, gradients in self.gradients.items()
+        }
 
     def _cut(self, values: Tensor) -> tuple[Tensor, ...]:
         return values.split(self.block or values.shape[-1], -1)
@@ -386,22 +391,24 @@ def wood_fisher(
 
 
 class _Inverse:
-    """``(lambda I + 1/N G^T G)^-1`` of ``N`` float64 gradients ``G (N, entries)``."""
+    """``(lambda I + 1/N G^T G)^-1`` in float64, of ``N`` gradients ``G (N, entries)``.
+
+    It holds nothing as large as the gradients.
+    """
 
     def __init__(self, gradients: Tensor, damping: float):
         self._gradients, self._damping = gradients, damping
-        inner = gradients @ gradients.T
-        inner.diagonal().add_(len(gradients) * damping)
+        rows = gradients.double()
+        inner = rows @ rows.T
+        inner.diagonal().add_(len(rows) * damping)
         self._factor = torch.linalg.cholesky(inner)
-
-    def diagonal(self) -> Tensor:
-        half = torch.linalg.solve_triangular(self._factor, self._gradients, upper=False)
-        return (1 - half.square().sum(0)) / self._damping
+        half = torch.linalg.solve_triangular(self._factor, rows, upper=False)
+        self.diagonal = (1 - half.square().sum(0)) / damping
 
     def times(self, vector: Tensor) -> Tensor:
-        seen = (self._gradients @ vector)[:, None]
-        solved = torch.cholesky_solve(seen, self._factor)[:, 0]
-        return (vector - self._gradients.T @ solved) / self._damping
+        rows = self._gradients.double()
+        solved = torch.cholesky_solve((rows @ vector)[:, None], self._factor)[:, 0]
+        return (vector - rows.T @ solved) / self._damping
 
 
 def _gradients(

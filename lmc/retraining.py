@@ -49,7 +49,7 @@ class Retraining:
     state
         The network at the end.
     curve
-        Scores from step 0 on.
+        Scores from step 0 on, if they were to be kept.
     """
 
     steps: int | None
@@ -70,6 +70,7 @@ def retrain(
     weight_decay: float = 1e-4,
     every: int = 10,
     max_steps: int,
+    curve: bool = True,
 ) -> Retraining:
     """Train a network by SGD on cross-entropy until it reaches an accuracy.
 
@@ -101,6 +102,9 @@ def retrain(
         Steps from one score to the next: the grain of the result.
     max_steps
         Where to give up.
+    curve
+        Whether to keep the scores.  Otherwise one ends with the batch after which the
+        accuracy can't be reached any more, most often the first few.
 
     Returns
     -------
@@ -145,19 +149,23 @@ def retrain(
     optimizer = torch.optim.SGD(
         trained.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay
     )
-    curve: list[Score] = []
+    scores: list[Score] = []
 
     def reached(step: int) -> bool:
         trained.eval()
         own = trained.state_dict()
-        train = evaluate(trained, own, evaluate_on)
-        other = None if test is None else evaluate(trained, own, test)
+        if curve:
+            train = evaluate(trained, own, evaluate_on)
+            other = None if test is None else evaluate(trained, own, test)
+            scores.append(Score(step, train, other))
+            enough = train.accuracy >= until
+        else:
+            enough = _reaches(trained, own, evaluate_on, until)
         trained.train()
-        curve.append(Score(step, train, other))
-        return train.accuracy >= until
+        return enough
 
     def result(steps: int | None) -> Retraining:
-        return Retraining(steps, trained.state_dict(), tuple(curve))
+        return Retraining(steps, trained.state_dict(), tuple(scores))
 
     if reached(0):
         return result(0)
@@ -172,6 +180,20 @@ def retrain(
         if (step % every == 0 or step == max_steps) and reached(step):
             return result(step)
     return result(None)
+
+
+def _reaches(model: nn.Module, state: State, batches: Batches, until: float) -> bool:
+    """Return whether a network has an accuracy, from as few batches as tell."""
+    batches = list(batches)
+    samples = right = sum(len(targets) for _, targets in batches)
+    if not samples:
+        raise ValueError("no samples to score: give at least one batch")
+    for inputs, targets in batches:
+        found = evaluate(model, state, [(inputs, targets)])
+        right -= len(targets) - round(found.accuracy * len(targets) / 100)
+        if 100 * right / samples < until:
+            return False
+    return True
 
 
 def _epochs(

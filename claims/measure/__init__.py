@@ -1,11 +1,11 @@
 """Trained networks, and what claims measure on them.
 
 Everything expensive is measured once, and shared through the store by all claims and
-workers: a pair's permutation, its curve, a renormalized midpoint.  All code of this
-package is part of the key of what is measured.
+workers: a pair's permutation, its curve, a renormalized midpoint.  The key of a value
+covers the code that measures it, see `claims.measure.memory`.
 """
 
-from claims.measure.architecture import Architecture, code_digest
+from claims.measure.architecture import Architecture
 from claims.measure.bench import Bench, Setting
 from claims.measure.matchers import MATCHERS, METHODS
 from claims.measure.networks import Network
@@ -29,7 +29,6 @@ __all__ = [
     "Setting",
     "Several",
     "accuracy_curves",
-    "code_digest",
     "lines_between",
     "loss_curves",
 ]

@@ -2,8 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache, cached_property
-from pathlib import Path
+from functools import cached_property, wraps
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,9 @@ from torch import Tensor, nn
 
 import lmc
 from claims.measure.matchers import MATCHERS, Batches
-from fixtures import datasets, store, training
+from claims.measure.memory import code_digest
+from fixtures import datasets, training
+from fixtures.measurements import remember
 from fixtures.recipe import Recipe
 from lmc.graph import State
 from lmc.interpolation import Run
@@ -26,10 +27,17 @@ Measured = Mapping[str, Tensor]
 
 
 class Images:
-    """Images on a device, so many batches of each split, or all."""
+    """Images on a device, so many batches of each split, or all.
+
+    Attributes
+    ----------
+    symmetries
+        Of the architectures that were certified on them.
+    """
 
     def __init__(self, device: torch.device, batches: int | None):
         self.device, self.batches = device, batches
+        self.symmetries: dict[tuple[Any, ...], lmc.Symmetry] = {}
         self._known: dict[tuple[str, int | None, str], Batches] = {}
 
     def of(self, recipe: Recipe, split: datasets.Split) -> Batches:
@@ -68,8 +76,12 @@ class Subject:
         self, kind: str, spec: Mapping[str, Any], measure: Callable[[], Sequence[Any]]
     ) -> list[Any]:
         """Measure numbers, or rows of numbers, as by :meth:`measured`."""
-        found = self.measured(kind, spec, lambda: {"value": as_values(measure())})
-        return found["value"].tolist()
+
+        @wraps(measure)
+        def tensors() -> Measured:
+            return {"value": as_values(measure())}
+
+        return self.measured(kind, spec, tensors)["value"].tolist()
 
 
 class Architecture:
@@ -86,9 +98,16 @@ class Architecture:
 
     @cached_property
     def symmetry(self) -> lmc.Symmetry:
-        """The model's permutation groups, certified on real images."""
-        [(images, _), *_] = self.batches("train")
-        return lmc.discover(self.model, images[:4])
+        """The model's permutation groups, certified on real images.
+
+        Once for all settings that differ in their training alone: it takes seconds.
+        """
+        known, recipe = self._images.symmetries, self.recipe
+        key = (recipe.architecture, recipe.options, recipe.dataset)
+        if key not in known:
+            [(images, _), *_] = self.batches("train")
+            known[key] = lmc.discover(self.model, images[:4])
+        return known[key]
 
     @cached_property
     def layers(self) -> tuple[str, ...]:
@@ -162,21 +181,24 @@ class Architecture:
     def measured(
         self, kind: str, spec: Mapping[str, Any], measure: Callable[[], Measured]
     ) -> dict[str, Tensor]:
-        """Measure on one thread, or find what was measured before by the same code."""
+        """Measure on one thread, or find what was measured before by the same code.
+
+        That is the code of the module that defines ``measure``; see
+        `claims.measure.memory`.
+        """
         full = {
             **spec,
             "recipe": self.recipe.key,
             "batches_measured": self._images.batches,
             "device": self.device.type,
             "versions": [torch.__version__, np.__version__, scipy.__version__],
-            "code": code_digest(),
         }
 
         def alone() -> dict[str, Tensor]:
             with training.single_thread(self.device):
                 return dict(measure())
 
-        return store.remember(kind, full, alone)
+        return remember(kind, full, code_digest(measure.__module__), alone)
 
 
 def canonical(state: State, device: torch.device) -> dict[str, Tensor]:
@@ -205,26 +227,3 @@ def digest_of(state: State) -> str:
 def as_values(numbers: Sequence[Any]) -> Tensor:
     """Return numbers as the float64 tensor that the store keeps."""
     return torch.tensor(numbers, dtype=torch.float64)
-
-
-@cache
-def code_digest() -> str:
-    """Return the sha256 of all code that measurements depend on.
-
-    Part of the key of everything that is measured: a change of ``lmc`` may change a
-    value, and must not be hidden by what older code has measured.  What only people
-    and tests run is left out.
-    """
-    data = [Path(module.__file__) for module in (datasets, training)]
-    own = sorted(Path(__file__).parent.glob("*.py"))
-    digest = hashlib.sha256()
-    for file in (*measuring_code(Path(lmc.__file__).parent), *data, *own):
-        digest.update(file.name.encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()
-
-
-def measuring_code(library: Path) -> list[Path]:
-    """Return the files of a package that take part in measurements."""
-    apart = {"tests", "command", "survey.py", "benchmarks.py", "testing.py"}
-    files = sorted(library.rglob("*.py"))
-    return [file for file in files if not apart & {*file.relative_to(library).parts}]

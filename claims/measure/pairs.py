@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property, partial
+from functools import cached_property, partial, wraps
 from typing import Any
 
 from torch import Tensor
@@ -181,9 +181,12 @@ class Pair(Subject):
             "found_on": found_on.digests if found_on else None,
             "goal_of": goal_of.digest if goal_of else None,
         }
-        return self.measured(
-            kind, full, lambda: measure(self.middle(method, repair, found_on, goal_of))
-        )
+
+        @wraps(measure)
+        def at_middle() -> Measured:
+            return measure(self.middle(method, repair, found_on, goal_of))
+
+        return self.measured(kind, full, at_middle)
 
     def curve(
         self, method: str, found_on: "Pair | None" = None, homogeneous: bool = False

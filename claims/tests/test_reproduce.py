@@ -105,7 +105,7 @@ def test_the_folder_says_where_all_comes_from(smoke):
     [call] = calls(out)
     assert call["plan"]["scale"] == SCALE and call["plan"]["seeds"] == 10
     assert torch.__version__.startswith(call["versions"]["torch"].partition("+")[0])
-    assert len(call["code"]) == 64 and "commit" in call
+    assert "commit" in call
     assert call["machine"] == machine()
     assert "plain-nets-stay-broken" in (out / "index.html").read_text()
 

@@ -19,6 +19,9 @@ from lmc.graph import Graph, State
 
 Targets = Literal["data", "model", "sampled"]
 
+HELD = 2**26
+"""The most numbers in gradients that are held at a time by default."""
+
 
 def diagonal_fisher(
     graph: Graph,
@@ -27,7 +30,7 @@ def diagonal_fisher(
     *,
     targets: Targets = "data",
     generator: torch.Generator | None = None,
-    chunk: int = 16,
+    chunk: int | None = None,
 ) -> dict[str, Tensor]:
     """Return the diagonal of a classifier's Fisher information matrix.
 
@@ -50,7 +53,8 @@ def diagonal_fisher(
     generator
         For ``"sampled"``, and needed there.
     chunk
-        How many samples' gradients are held at a time.
+        How many samples' gradients are held at a time; by default a batch's, but at
+        most ``2**26`` numbers.
 
     Returns
     -------
@@ -92,6 +96,8 @@ def diagonal_fisher(
     total = {
         name: torch.zeros_like(state[name], dtype=torch.float64) for name in _own(graph)
     }
+    if chunk is None:
+        chunk = max(1, HELD // sum(value.numel() for value in total.values()))
     samples = 0
     for inputs, labels in _pieces(batches, chunk):
         for y, weight in _weighted(graph, state, inputs, labels, targets, generator):

@@ -5,6 +5,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lmc import retraining
+from lmc.interpolation import evaluate
 from lmc.models import MLP, VGG
 from lmc.retraining import Retraining, retrain
 from lmc.tests.networks import normal, randomized
@@ -94,6 +96,28 @@ def test_test_batches_are_scored_beside():
     assert all(score.test is None for score in without.curve)
     assert [score.train for score in found.curve] == [s.train for s in without.curve]
     assert found.curve[-1].test != found.curve[-1].train
+
+
+@pytest.mark.parametrize("until", [20.0, 50.0, 75.0, 87.5, 95.0, 100.0])
+def test_without_a_curve_steps_are_the_same(until, monkeypatch):
+    """And fewer batches are looked at, as most scores are told by the first ones."""
+    seen = []
+    whole = evaluate
+
+    def counted(model, state, batches):
+        seen.append(len(batches))
+        return whole(model, state, batches)
+
+    monkeypatch.setattr(retraining, "evaluate", counted)
+    kept = run(until=until, every=1)
+    all_of_them = sum(seen)
+    seen.clear()
+    found = run(until=until, every=1, curve=False)
+    assert (found.steps, found.curve) == (kept.steps, ())
+    assert all(torch.equal(found.state[n], value) for n, value in kept.state.items())
+    assert sum(seen) < all_of_them or until <= 50
+    with pytest.raises(ValueError, match="no samples to score: give at least one"):
+        run(evaluate_on=[], curve=False)
 
 
 def test_same_batches_same_result():
