@@ -289,7 +289,7 @@ def test_settings_of_one_architecture_share_its_symmetry(cache, monkeypatch):
     monkeypatch.setattr(lmc, "discover", None)
     assert bench.setting("deep-mlp-wd0.001").symmetry is first
     with pytest.raises(TypeError):
-        bench.setting("deep-mlp-64").symmetry
+        assert bench.setting("deep-mlp-64").symmetry
 
 
 def test_images_of_a_scale(cache):
