@@ -282,6 +282,16 @@ def test_uncorrected_statistics_need_statistics(fields):
         Repair(**fields, corrected=False)
 
 
+def test_settings_of_one_architecture_share_its_symmetry(cache, monkeypatch):
+    """What training differs in has no part in it; another width has."""
+    bench = Bench(scales.get("digits"), 0, 2, "cpu")
+    first = bench.setting("deep-mlp").symmetry
+    monkeypatch.setattr(lmc, "discover", None)
+    assert bench.setting("deep-mlp-wd0.001").symmetry is first
+    with pytest.raises(TypeError):
+        assert bench.setting("deep-mlp-64").symmetry
+
+
 def test_images_of_a_scale(cache):
     """A scale whose images are looked at in part says so with its results."""
     scale = scales.get("digits")
