@@ -209,8 +209,10 @@ def node_id(place: Place) -> str:
     Examples
     --------
     >>> from fixtures import scales
-    >>> node_id(places_of(scales.get("digits"))[0])
-    'claims/test_activations.py::test_...'
+    >>> places = places_of(scales.get("digits"))
+    >>> id = "renormalization/rescale-beats-repair"
+    >>> node_id(next(place for place in places if place.claim.id == id))
+    'claims/test_renormalization.py::test_rescale_beats_repair[plain-vgg-weights]'
     """
     function = place.claim.function
     file = f"{function.__module__.replace('.', '/')}.py"
