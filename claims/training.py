@@ -3,7 +3,6 @@
 With xdist in the controller, as soon as the first worker has collected.
 """
 
-import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -41,7 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="N",
         type=int,
         help="how many networks are trained at once, on one thread each (default: one "
-        "for each CPU, one on a GPU)",
+        "for each CPU, one on a GPU; needed where there is a Ray cluster)",
     )
     group.addoption(
         "--executor",
@@ -73,8 +72,10 @@ def pytest_configure(config: pytest.Config) -> None:
             )
     try:
         forbidden = store.training_forbidden()
-        if option.executor == "ray":
-            executors.ray_executor()
+        executors.check(option.executor)
+        option.train_workers = option.train_workers or executors.default_workers(
+            option.executor, option.device
+        )
     except (ValueError, executors.ExecutorError) as error:
         raise pytest.UsageError(str(error)) from None
     if option.train_only:
@@ -123,9 +124,6 @@ class Training:
 
     def _train(self, places: Sequence[Place]) -> None:
         option = self._option
-        workers = option.train_workers or (
-            1 if option.device == "cuda" else os.cpu_count() or 1
-        )
         deadline = None
         if option.train_budget is not None:
             deadline = time.monotonic() + 60 * option.train_budget
@@ -135,10 +133,10 @@ class Training:
             partial(
                 executors.open_executor,
                 option.executor,
-                workers,
+                option.train_workers,
                 option.gpus_per_network,
             ),
-            workers,
+            option.train_workers,
             device=option.device,
             deadline=deadline,
             display=self._display(),

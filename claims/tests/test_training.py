@@ -155,6 +155,19 @@ def test_a_full_disk_ends_the_session(tmp_path):
     assert [f for f in cache.rglob("*") if f.is_file() and f.suffix != ".lock"] == []
 
 
+def test_an_interruption_says_how_to_go_on(tmp_path):
+    """And is one for pytest."""
+    conftest = CONFTEST + (
+        "from fixtures.build import Building\n"
+        "def interrupted(building):\n    raise KeyboardInterrupt\n"
+        "Building.run = interrupted\n"
+    )
+    status, said = session(tmp_path / "cache", tmp_path, conftest=conftest)
+    assert status == pytest.ExitCode.INTERRUPTED
+    assert "training was interrupted: the same command goes on\n" in said
+    assert "supported" not in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
