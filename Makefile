@@ -10,13 +10,13 @@ export OMP_NUM_THREADS := 1
 
 .PHONY: claims test bench lint clean
 
-claims: .venv/.installed ## Decide every claim and write the report
+claims: .venv/.installed ## Train what is missing, decide every claim, write the report
 	$(bin)/pytest claims/ -n auto $(ARGS)
 
 test: .venv/.installed ## Test the library, the fixtures, the reports and the rules
 	$(bin)/pytest --doctest-modules -n auto lmc fixtures reports claims/tests \
 	    claims/evidence claims/expected claims/papers claims/claim.py claims/trial.py \
-	    claims/calibrate.py claims/planning.py $(ARGS)
+	    claims/calibrate.py claims/training.py $(ARGS)
 
 bench: .venv/.installed ## Measure ratios of speed
 	$(bin)/python -m lmc.benchmarks $(ARGS)

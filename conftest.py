@@ -9,4 +9,4 @@ if worker and visible:
     devices = visible.split(",")
     os.environ["CUDA_VISIBLE_DEVICES"] = devices[int(worker[2:]) % len(devices)]
 
-pytest_plugins = ["reports.plugin", "fixtures.plugin", "claims.plugin"]
+pytest_plugins = ["reports.plugin", "claims.plugin"]

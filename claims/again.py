@@ -18,7 +18,7 @@ import numpy as np
 from claims.claim import places_of
 from claims.measure import METHODS, Bench, Pair
 from claims.trial import Trial
-from fixtures import scales, store
+from fixtures import scales, store, task
 from reports.results import write_text
 
 FILE = Path(__file__).parent / "expected" / "again.json"
@@ -180,7 +180,7 @@ def compared(found: Mapping[str, Values]) -> list[str]:
 def where() -> dict[str, str]:
     """Return the kind of machine and the versions that last bits depend on."""
     packages = ("torch", "numpy", "scipy")
-    return store.machine() | {name: metadata.version(name) for name in packages}
+    return task.machine() | {name: metadata.version(name) for name in packages}
 
 
 def _shown(values: np.ndarray) -> str:

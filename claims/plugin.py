@@ -5,7 +5,8 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Generator
+from collections import Counter
+from collections.abc import Generator, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -19,11 +20,12 @@ from claims import expected
 from claims.claim import Place, places_of
 from claims.evidence import contradiction
 from claims.expected import Entry
-from fixtures import scales, store
+from fixtures import scales, task
+from fixtures.store import TrainingForbiddenError
 from reports.results import Result, append, merge, read
 
-# --report-dir, and who makes the page of the results.
-pytest_plugins = ["reports.plugin"]
+# --report-dir, and who makes the page of the results; who trains before the tests.
+pytest_plugins = ["reports.plugin", "claims.training"]
 
 # The same examples every time by default, so that two runs give the same values; new
 # ones for a nightly run, by --hypothesis-profile=nightly.
@@ -33,6 +35,12 @@ hypothesis.settings.register_profile(
 hypothesis.settings.register_profile("nightly", derandomize=False, max_examples=200)
 
 _trial = pytest.StashKey[Any]()
+
+NOT_RUN = "not run"
+"""How a claim is counted whose networks are not all there."""
+
+MISSING = (pytest.skip.Exception, TrainingForbiddenError)
+"""What a claim's test raises then, beforehand or where it meets a damaged one."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -74,8 +82,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--device",
         metavar="DEVICE",
         default="cpu",
-        help="where networks are trained and measured: cpu, or cuda (each worker "
-        "takes one of the visible GPUs) (default: %(default)s)",
+        help="where networks are trained and measured: cpu, or cuda (each worker of "
+        "xdist takes one of the visible GPUs) (default: %(default)s)",
     )
 
 
@@ -83,6 +91,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "claim(claim): the test decides this claim on all its settings"
     )
+    # They have been made anew; where warnings are errors this stays a warning.
+    config.addinivalue_line("filterwarnings", "default::fixtures.store.DamagedWarning")
     if not config.getoption("--hypothesis-profile", None):
         hypothesis.settings.load_profile("same")
     option = config.option
@@ -140,13 +150,18 @@ def is_worker(config: pytest.Config) -> bool:
     return hasattr(config, "workerinput")
 
 
+def parameter(place: Place) -> str:
+    """Return what pytest calls a place, in brackets after the test's name."""
+    return place.name.replace(" ", "-")
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     marker = metafunc.definition.get_closest_marker("claim")
     if marker is not None:
         places = marker.args[0].places(metafunc.config.option.lmc_scale)
         for place in places:  # a claim without a margin is found here, not in its test
             place.record()
-        parameters = [pytest.param(p, id=p.name.replace(" ", "-")) for p in places]
+        parameters = [pytest.param(p, id=parameter(p)) for p in places]
         metafunc.parametrize("trial", parameters, indirect=True)
 
 
@@ -195,9 +210,22 @@ def trial(request: pytest.FixtureRequest, bench: Any) -> Any:
     """The claim on one setting, to be decided by the test."""
     from claims.trial import Trial
 
-    trial = Trial(request.param, bench, request.config.option.seeds)
+    seeds = request.config.option.seeds
+    if told := lacking(request.param.demand(seeds), bench):
+        pytest.skip(told)
+    trial = Trial(request.param, bench, seeds)
     request.node.stash[_trial] = trial
     return trial
+
+
+def lacking(demand: Mapping[str, int], bench: Any) -> str:
+    """Say which settings have fewer networks than a claim looks at, "" if none has."""
+    there = {name: bench.setting(name).there(count) for name, count in demand.items()}
+    return ", ".join(
+        f"{name} has {there[name]} of {count} networks"
+        for name, count in demand.items()
+        if there[name] < count
+    )
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -207,11 +235,17 @@ def pytest_runtest_makereport(
     """Attach the result of a claim to its report, which xdist brings home.
 
     The test fails where its result makes the run red: not by a refutation that is on
-    record, but by what contradicts the record, an error, or a broken invariant.
+    record, but by what contradicts the record, an error, or a broken invariant.  Where
+    networks are missing the claim is not run, and there is no result.
     """
     report = yield
     place = getattr(item, "callspec", None) and item.callspec.params.get("trial")
     if not isinstance(place, Place) or report.when == "teardown":
+        return report
+    if call.excinfo and call.excinfo.errisinstance(MISSING):
+        reason = str(call.excinfo.value)
+        report.outcome, report.longrepr = "skipped", (str(item.path), 0, reason)
+        report.user_properties.append((NOT_RUN, reason))
         return report
     if report.when == "setup" and report.passed:
         return report
@@ -278,18 +312,23 @@ def accepted(scale: str) -> dict[tuple[str, str], Entry]:
     return expected.load(scale)
 
 
+def carried(report: pytest.TestReport, name: str) -> str | None:
+    """Return what a report carries under a name, None if nothing."""
+    return dict(getattr(report, "user_properties", ())).get(name)
+
+
 def claim_record(report: pytest.TestReport) -> dict[str, Any] | None:
     """Return the result that a report carries, None if it is no claim's."""
-    for name, value in getattr(report, "user_properties", ()):
-        if name == "claim":
-            return json.loads(value)
-    return None
+    record = carried(report, "claim")
+    return None if record is None else json.loads(record)
 
 
 def pytest_report_teststatus(
     report: pytest.TestReport, config: pytest.Config
 ) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
     """Count claims by their verdicts; what makes the run red stays a failure."""
+    if carried(report, NOT_RUN) is not None:
+        return NOT_RUN, "n", (NOT_RUN.upper(), {"yellow": True})
     record = claim_record(report)
     if record is None or record["red"]:
         return None
@@ -311,9 +350,14 @@ class Collector:
         self._folder = config.rootpath / config.getoption("report_dir")
         self._path = self._folder / "results.jsonl"
         self._begun, self._decided = False, 0
+        self._ran, self._not_run = False, Counter[str]()  # by what is missing
         self._told: list[str] = []  # what went wrong outside the claims
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        reason = carried(report, NOT_RUN)
+        self._ran |= report.when == "call" and reason is None
+        if reason is not None:
+            self._not_run[reason] += 1
         record = claim_record(report)
         if record is None:
             return
@@ -347,6 +391,9 @@ class Collector:
             self._told += [
                 f"{self._decided} claims were decided, at least {least} must be"
             ]
+        if self._not_run and not self._ran and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            self._told += ["nothing was run"]
         if not self._begun:
             return
         self._merge()
@@ -355,6 +402,8 @@ class Collector:
     def pytest_terminal_summary(
         self, terminalreporter: pytest.TerminalReporter
     ) -> None:
+        for reason, count in self._not_run.most_common():
+            terminalreporter.write_line(f"not run ({count}): {reason}", yellow=True)
         for line in self._told:
             terminalreporter.write_line(line, red=True)
 
@@ -379,7 +428,7 @@ def machine() -> dict[str, str]:
     if (info := Path("/proc/cpuinfo")).exists():
         lines = [line for line in info.read_text().splitlines() if "model name" in line]
         model = lines[0].partition(":")[2].strip() if lines else model
-    return {"cpu": model, **store.machine()}
+    return {"cpu": model, **task.machine()}
 
 
 def commit(folder: Path) -> str:

@@ -10,14 +10,14 @@ from claims.measure.architecture import BATCH, Architecture, Images, canonical
 from claims.measure.networks import Network
 from claims.measure.pairs import Pair
 from claims.measure.several import Several
-from fixtures import progress, store
+from fixtures import store
 from fixtures.recipe import Recipe
 from fixtures.scales import Scale
 from lmc.graph import State
 
 
 class Setting(Architecture):
-    """The networks of one setting: trained when they are first looked at.
+    """The networks of one setting; missing ones are trained when they are looked at.
 
     From ``first_seed`` on, and ``seeds`` of them unless told otherwise.  ``failed`` are
     those that were passed over, as far as is known.
@@ -35,12 +35,22 @@ class Setting(Architecture):
     def network(self, seed: int) -> Network:
         """Return the network of one seed, such as another one's origin."""
         if seed not in self._known:
-            sink = progress.current()
-            [state] = store.networks(
-                self.recipe, [seed], device=self.device, on_progress=sink
-            )
+            [state] = store.networks(self.recipe, [seed], device=self.device)
             self._keep(seed, state)
         return self._known[seed]
+
+    def there(self, count: int) -> int:
+        """Return how many of the first good networks need not be trained.
+
+        Raises
+        ------
+        fixtures.store.ManyFailedError
+            As by `fixtures.store.candidates`.
+        """
+        if count <= len(self._good):
+            return count
+        seeds, _ = store.candidates(self.recipe, self.first_seed, count)
+        return sum(store.find(self.recipe, seed) is not None for seed in seeds)
 
     def networks(self, count: int | None = None) -> list[Network]:
         """Return the networks of the first good seeds, by default of all."""
@@ -83,13 +93,7 @@ class Setting(Architecture):
         """Find or train networks until so many are good."""
         if count <= len(self._good):
             return
-        found = store.trained(
-            self.recipe,
-            self.first_seed,
-            count,
-            device=self.device,
-            on_progress=progress.current(),
-        )
+        found = store.trained(self.recipe, self.first_seed, count, device=self.device)
         self._good, self.failed = found.seeds, [*found.failed]
         for seed, state in zip(found.seeds, found.states, strict=True):
             self._keep(seed, state)

@@ -25,11 +25,11 @@ PACKAGES = {
 """From the names of packages whose code is covered to their folders."""
 
 APART = (
-    *("fixtures.folders", "fixtures.measurements", "fixtures.progress"),
+    *("fixtures.checkpoints", "fixtures.folders", "fixtures.measurements"),
     *("claims.claim", "claims.evidence", "claims.measure.memory", "claims.trial"),
 )
-"""What shapes no value, and is not followed: where files lie, how values are kept, how
-training is shown, and what is decided by values.  Networks enter by their bits."""
+"""What shapes no value, and is not followed: where files lie, how values are kept, and
+what is decided by values.  Networks enter by their bits."""
 
 
 class Sources:
