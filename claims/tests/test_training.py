@@ -194,7 +194,8 @@ def test_what_is_wanted_of_several_claims_is_counted():
     places = [
         place
         for place in places_of(scale)
-        if place.claim.id == "same-basin/nearer" or place.name == "minimal-mlp"
+        if place.claim.id == "same-basin/same-basin-nearer"
+        or place.name == "minimal-mlp"
     ]
     found = wanted(places, scale, 100, 4)
     assert [want.recipe.name for want in found] == sorted(
