@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from claims.evidence import Accepted
 from reports.results import Result, write_text
 
 FOLDER = Path(__file__).parent
@@ -36,11 +35,13 @@ def path(scale: str) -> Path:
 
 
 @dataclass(frozen=True)
-class Entry(Accepted):
+class Entry:
     """What was accepted at a place, and of what.
 
     Attributes
     ----------
+    verdict, leaning, estimate, spread, n, grain
+        As in `claims.evidence.Decision`.
     rule
         What was decided, in words, see `rule_of`.
     first_seed
@@ -49,17 +50,23 @@ class Entry(Accepted):
         What a person says about the verdict.
     """
 
+    verdict: str
+    estimate: float
+    spread: float
+    n: int
+    grain: float = 0.0
+    leaning: str = ""
     rule: str = ""
     first_seed: int | None = None
     why: str = ""
 
     @classmethod
-    def of_result(cls, result: Result, why: str = "") -> "Entry":
+    def of(cls, result: Result, why: str = "") -> "Entry":
         """Take what has to be kept of a result, its numbers rounded."""
-        kept = asdict(Accepted.of(result))
-        rounded = {n: float(f"{kept[n]:.{DIGITS}g}") for n in _FLOATS if kept[n]}
+        same = {n: getattr(result, n) for n in ("verdict", "n", "leaning")}
+        rounded = {n: float(f"{getattr(result, n):.{DIGITS}g}") for n in _FLOATS}
         rule = rule_of(result.decision)
-        return cls(**kept | rounded, rule=rule, first_seed=result.first_seed, why=why)
+        return cls(**same, **rounded, rule=rule, first_seed=result.first_seed, why=why)
 
     def stale(self, decision: str) -> bool:
         """Say whether another rule, or margin, decides now: then nothing is accepted.

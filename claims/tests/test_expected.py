@@ -123,7 +123,7 @@ def test_what_is_written_is_read_and_one_place_is_one_line(folder, accept):
 
 
 def test_an_entry_is_what_a_later_decision_is_held_against():
-    entry = Entry.of_result(result(estimate=9.0, spread=0.5))
+    entry = Entry.of(result(estimate=9.0, spread=0.5))
     rule, values = superiority(margin=2.0), 0.1 * np.arange(8)
     decision = rule.decide(values, unit="points", grain=0.2)
     assert "accepted as supported: +9 points" in contradiction(
