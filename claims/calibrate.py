@@ -241,7 +241,7 @@ def read_runs(paths: Sequence[Path]) -> tuple[str, list[dict[Key, Result]]]:
 
 def report(
     paths: Sequence[Path], *, draws: int = DRAWS, seed: int = 0, most: int = 10
-) -> tuple[int, list[str]]:
+) -> int:
     """Calibrate some runs; return exit status 1 where more than 1% of runs are red.
 
     "More" beyond what chance explains: the interval's lower end is above 1%.
@@ -253,7 +253,7 @@ def report(
         raise ValueError(f"no place of scale {scale} has values in all of the runs")
     found = calibrate(pools, len(places), draws=draws, seed=seed)
     low, high = found.interval
-    lines = [
+    print(
         *(f"left out: {line}" for line in left_out),
         f"scale {scale}, {len(pools)} of {len(places)} places drawn, {len(runs)} runs, "
         f"{draws} draws",
@@ -265,8 +265,9 @@ def report(
         + _counted(found.opposite, most),
         "verdicts changed between the given runs: "
         + (_counted({" / ".join(k): n for k, n in changes(runs).items()}, most)),
-    ]
-    return int(low > 0.01), lines
+        sep="\n",
+    )
+    return int(low > 0.01)
 
 
 def _counted(counts: Mapping[Any, int], most: int) -> str:

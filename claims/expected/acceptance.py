@@ -1,7 +1,6 @@
 """``python -m claims accept``: a record becomes what later runs are held against."""
 
 import json
-import sys
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from claims import expected
 from claims.claim import places_of
-from claims.expected import Entry, Key
+from claims.expected import Entry, Key, entry_of
 from fixtures import scales
 from reports import results
 from reports.results import Result
@@ -64,7 +63,7 @@ class Acceptance:
             name, old, new = " ".join(key), self.before.get(key), None
             why = self.why.get(name, old.why if old else "")
             if key in self.found:
-                new = Entry.of(self.found[key], why)
+                new = entry_of(self.found[key], why)
             elif key in self._asked or not self.whole:
                 new = replace(old, why=why)
             now = f"now {_said(new)}" if new else "no longer asked"
@@ -179,25 +178,26 @@ def accept(
     -------
     int
         0 if it is accepted or nothing differs; 1 if something differs and `yes` is
-        not said; 2 if it is refused.
+        not said.
+
+    Raises
+    ------
+    ValueError
+        It is refused.
     """
-    try:
-        found = read_acceptable(path, dirty)
-        empirical = [r for r in found if r.kind != "invariant"]
-        if not empirical:
-            raise ValueError(f"{path} holds invariants only: nothing to accept")
-        told = dict.fromkeys(map(_place, drop_why), "") | dict(map(_why, why))
-        acceptance = Acceptance(expected.by_key(empirical), told)
-        print("\n".join([*acceptance.lines, acceptance.summary()]))
-        if not yes:
-            if acceptance.lines:
-                print("nothing is written: say --yes to accept this")
-            return int(bool(acceptance.lines))
-        for file in acceptance.write(found, reason):
-            print(f"written: {file}")
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 2
+    found = read_acceptable(path, dirty)
+    empirical = [r for r in found if r.kind != "invariant"]
+    if not empirical:
+        raise ValueError(f"{path} holds invariants only: nothing to accept")
+    told = dict.fromkeys(map(_place, drop_why), "") | dict(map(_why, why))
+    acceptance = Acceptance(expected.by_key(empirical), told)
+    print("\n".join([*acceptance.lines, acceptance.summary()]))
+    if not yes:
+        if acceptance.lines:
+            print("nothing is written: say --yes to accept this")
+        return int(bool(acceptance.lines))
+    for file in acceptance.write(found, reason):
+        print(f"written: {file}")
     return 0
 
 

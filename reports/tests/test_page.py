@@ -140,10 +140,13 @@ def test_what_is_on_record_is_told_with_its_reason(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("=", "digits.toml is no TOML: "), ('["a/b"]\n"mlp" = 3', "'a/b', 'mlp': exp")],
+    [
+        ("=", "digits.toml is not what .* restore"),
+        ('["a/b"]\n"mlp" = 3', "digits.toml"),
+    ],
 )
 def test_a_malformed_record_is_named(tmp_path, text, message):
-    """With the file and the place."""
+    """With the file."""
     (tmp_path / "digits.toml").write_text(text)
     with pytest.raises(ValueError, match=message):
         render([made()], tmp_path)
