@@ -40,10 +40,8 @@ class Entry:
 
     def __str__(self) -> str:
         """Write it, as ``refuted (-14 ± 2.3, n = 8)``."""
-        verdict = worded(self.verdict, self.leaning)
-        return (
-            f"{verdict} ({number(self.estimate)} ± {number(self.spread)}, n = {self.n})"
-        )
+        measured = f"{number(self.estimate)} ± {number(self.spread)}"
+        return f"{worded(self.verdict, self.leaning)} ({measured}, n = {self.n})"
 
 
 def read(scale: str, folder: Path = FOLDER) -> dict[tuple[str, str], Entry]:
