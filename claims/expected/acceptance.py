@@ -40,8 +40,7 @@ class Acceptance:
     lines: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        one = next(iter(self.found.values()))
-        self.scale, self.first_seed = one.scale, one.first_seed
+        self.scale = next(iter(self.found.values())).scale
         places = places_of(scales.get(self.scale))
         self._asked = {
             (p.claim.id, p.name) for p in places if p.claim.kind != "invariant"
