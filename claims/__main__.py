@@ -14,37 +14,17 @@ from claims.expected import acceptance
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
-    chosen = _parser().parse_args(arguments)
-    return chosen.run(chosen)
-
-
-def _accept(chosen: argparse.Namespace) -> int:
-    return acceptance.accept(
-        chosen.results,
-        yes=chosen.yes,
-        dirty=chosen.dirty,
-        why=chosen.why,
-        drop_why=chosen.drop_why,
-        reason=chosen.reason,
-    )
-
-
-def _calibrate(chosen: argparse.Namespace) -> int:
+    chosen = vars(_parser().parse_args(arguments))
     try:
-        status, lines = calibrate.report(
-            chosen.results, draws=chosen.draws, seed=chosen.seed, most=chosen.most
-        )
+        return chosen.pop("run")(**chosen)
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
-    print("\n".join(lines))
-    return status
 
 
-def _again(chosen: argparse.Namespace) -> int:
-    if chosen.accept and not chosen.why:
-        print("say --why the fixed networks measure something else", file=sys.stderr)
-        return 2
+def _again(accept: bool, why: str) -> int:
+    if accept and not why:
+        raise ValueError("say --why the fixed networks measure something else")
     torch.set_num_threads(1)
     bench = again.fixed()
     values = {name: again.measure(name, bench) for name in again.names()}
@@ -52,9 +32,9 @@ def _again(chosen: argparse.Namespace) -> int:
     gone = again.kept()["values"].keys() - values.keys()
     told += [f"{name} is measured no longer" for name in sorted(gone)]
     print("\n".join([*told, f"{len(told)} differences"]))
-    if told and chosen.accept:
-        again.accept(values, chosen.why)
-    return int(bool(told) and not chosen.accept)
+    if told and accept:
+        again.accept(values, why)
+    return int(bool(told) and not accept)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -84,7 +64,7 @@ def _add_accept(commands: Any) -> None:
         "--reason 'record of the second edition'",
     )
     command.add_argument(
-        "results", type=Path, metavar="RESULTS", help="of one run at one scale"
+        "path", type=Path, metavar="RESULTS", help="of one run at one scale"
     )
     command.add_argument("--yes", action="store_true", help="write what is shown")
     command.add_argument(
@@ -114,7 +94,7 @@ def _add_accept(commands: Any) -> None:
         action="store_true",
         help="even if the code had changes that were not committed",
     )
-    command.set_defaults(run=_accept)
+    command.set_defaults(run=acceptance.accept)
 
 
 def _add_again(commands: Any) -> None:
@@ -141,7 +121,7 @@ def _add_calibrate(commands: Any) -> None:
         "200.jsonl 300.jsonl 400.jsonl",
     )
     command.add_argument(
-        "results", type=Path, nargs="+", metavar="RESULTS", help="two or more runs"
+        "paths", type=Path, nargs="+", metavar="RESULTS", help="two or more runs"
     )
     command.add_argument(
         "--draws",
@@ -160,7 +140,7 @@ def _add_calibrate(commands: Any) -> None:
         metavar="N",
         help="most places that are listed (default: %(default)s)",
     )
-    command.set_defaults(run=_calibrate)
+    command.set_defaults(run=calibrate.report)
 
 
 def _positive(text: str) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from claims.claim import places_of
+from claims.claim import Place, places_of
 from claims.measure import METHODS, Bench, Pair
 from claims.trial import Trial
 from fixtures import scales, store, task
@@ -49,17 +49,17 @@ Values = dict[str, list[float]]
 
 
 def names() -> list[str]:
-    """Return all that is measured again: the claims' places, and losses by setting.
+    """Return all that is measured again: the claims' places, and losses by setting."""
+    return [*_places(), *(f"losses {setting}" for setting in SETTINGS)]
 
-    Claims are left out that look at other networks, at none, or at too many.
-    """
-    fixed = {*SETTINGS}
-    found = [
-        f"{place.claim.id} {place.name}"
+
+def _places() -> dict[str, Place]:
+    """Return the places by name that look at the fixed networks, and no others."""
+    return {
+        f"{place.claim.id} {place.name}": place
         for place in places_of(scales.get(SCALE))
-        if place.uses and {*place.uses} <= fixed and place.count(NETWORKS)
-    ]
-    return [*found, *(f"losses {setting}" for setting in SETTINGS)]
+        if place.uses and {*place.uses} <= {*SETTINGS} and place.count(NETWORKS)
+    }
 
 
 def measure(name: str, bench: Bench) -> Values:
@@ -76,16 +76,12 @@ def measure(name: str, bench: Bench) -> Values:
     if what == "losses":
         pairs = bench.setting(where).pairs(NETWORKS // 2)
         rows = [dict(_losses(pair)) for pair in pairs]
-        return {column: [row[column] for row in rows] for column in rows[0]}
-    [place] = [
-        place
-        for place in places_of(bench.scale)
-        if (place.claim.id, place.name) == (what, where)
-    ]
-    trial = Trial(place, bench, NETWORKS)
-    place.claim.function(trial)
-    rows = trial.record["pairs"]
-    columns = [name for name in rows[0] if name != "pair"]
+    else:
+        place = _places()[name]
+        trial = Trial(place, bench, NETWORKS)
+        place.claim.function(trial)
+        rows = trial.record["pairs"]
+    columns = [column for column in rows[0] if column != "pair"]
     return {column: [float(row[column]) for row in rows] for column in columns}
 
 

@@ -19,7 +19,7 @@ from scipy.stats import binomtest
 
 from claims import expected
 from claims.claim import Place, places_of
-from claims.evidence import Accepted, Decision, Verdict, contradiction
+from claims.evidence import Decision, Verdict, contradiction, superiority
 from claims.expected import Key
 from fixtures import scales
 from reports import results
@@ -35,10 +35,6 @@ margin, on different sides, and estimates that contradict each other are even fu
 apart: so nothing is missed, and a few minutes are enough."""
 
 Floats = NDArray[np.float64]
-
-
-class UnfitError(ValueError):
-    """The given runs can't be pooled."""
 
 
 @dataclass(frozen=True)
@@ -73,18 +69,14 @@ class Pool:
         """Return what the place's rule says of some values, in whatever order."""
         values = np.sort(values)
         if (key := values.tobytes()) not in self.known:  # frequencies have few
-            self.known[key] = self._decide(values)
+            place, rule = self.place, self.place.claim.rule
+            if rule.name == "trend":  # which its ends' difference decides
+                rule = superiority()
+            self.known[key] = rule.decide(
+                values, margin=place.margin, unit=place.claim.unit, grain=place.grain
+            )
         decision = self.known[key]
         return replace(decision, verdict=Verdict.INCONCLUSIVE) if unmet else decision
-
-    def _decide(self, values: Floats) -> Decision:
-        place, rule = self.place, self.place.claim.rule
-        if rule.name == "trend":  # which its ends' difference decides
-            ends = [0.0, 0.5, 1.0] if rule.direction == "rising" else [1.0, 0.5, 0.0]
-            values = np.outer(values, ends)
-        return rule.decide(
-            values, margin=place.margin, unit=place.claim.unit, grain=place.grain
-        )
 
 
 @dataclass
@@ -192,7 +184,7 @@ def calibrate(
             new = pool.decide(repeats[draw], unmet[1][draw])
             if {old.verdict, new.verdict} == {Verdict.SUPPORTED, Verdict.REFUTED}:
                 found.opposite[" ".join(key)] += 1
-            if contradiction(Accepted.of(old), new, places=places):
+            if contradiction(old, new, places=places):
                 found.places[" ".join(key)] += 1
                 red[draw] = True
     found.red = int(red.sum())
@@ -226,21 +218,21 @@ def read_runs(paths: Sequence[Path]) -> tuple[str, list[dict[Key, Result]]]:
 
     Raises
     ------
-    UnfitError
+    ValueError
         There are fewer than two, they are of several scales, or share seeds.
     """
     if len(paths) < 2:
-        raise UnfitError("calibrate draws records and runs from two or more runs")
+        raise ValueError("calibrate draws records and runs from two or more runs")
     runs = [results.newest(results.read(path)) for path in paths]
     names = sorted({r.scale for run in runs for r in run})
     if len(names) != 1:
-        raise UnfitError(f"the runs are of several scales, {', '.join(names)}")
+        raise ValueError(f"the runs are of several scales, {', '.join(names)}")
     seeds: dict[tuple[str, int], int] = {}
     for number, run in enumerate(runs):
         for looked in (f for r in run for f in r.fixtures):
             for seed in looked["seeds"]:
                 if (first := seeds.setdefault((looked["key"], seed), number)) != number:
-                    raise UnfitError(
+                    raise ValueError(
                         f"{paths[first]} and {paths[number]} share networks, such as "
                         f"{looked['name']} seed {seed}: give runs on disjoint seeds"
                     )
@@ -249,7 +241,7 @@ def read_runs(paths: Sequence[Path]) -> tuple[str, list[dict[Key, Result]]]:
 
 def report(
     paths: Sequence[Path], *, draws: int = DRAWS, seed: int = 0, most: int = 10
-) -> tuple[int, list[str]]:
+) -> int:
     """Calibrate some runs; return exit status 1 where more than 1% of runs are red.
 
     "More" beyond what chance explains: the interval's lower end is above 1%.
@@ -258,10 +250,10 @@ def report(
     places = [p for p in places_of(scales.get(scale)) if p.claim.kind != "invariant"]
     pools, left_out = pooled(runs, places)
     if not pools:
-        raise UnfitError(f"no place of scale {scale} has values in all of the runs")
+        raise ValueError(f"no place of scale {scale} has values in all of the runs")
     found = calibrate(pools, len(places), draws=draws, seed=seed)
     low, high = found.interval
-    lines = [
+    print(
         *(f"left out: {line}" for line in left_out),
         f"scale {scale}, {len(pools)} of {len(places)} places drawn, {len(runs)} runs, "
         f"{draws} draws",
@@ -273,8 +265,9 @@ def report(
         + _counted(found.opposite, most),
         "verdicts changed between the given runs: "
         + (_counted({" / ".join(k): n for k, n in changes(runs).items()}, most)),
-    ]
-    return int(low > 0.01), lines
+        sep="\n",
+    )
+    return int(low > 0.01)
 
 
 def _counted(counts: Mapping[Any, int], most: int) -> str:

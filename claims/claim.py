@@ -7,10 +7,11 @@ rule, settings and all that the test looks at.
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache, cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,6 @@ class Claim:
     unit: str = "points"
     kind: str = "empirical"
     long: bool = False
-    scales: tuple[str, ...] = ()
     not_at: Mapping[str, str] = field(default_factory=dict)
     function: Callable[..., None] | None = field(
         default=None, repr=False, compare=False
@@ -64,18 +64,15 @@ class Claim:
             raise ValueError(
                 f"{self.id} has no docstring: write the sentence that it decides"
             )
+        known = {name for scale in SCALES.values() for name in scale.settings}
         for name in self.settings:
-            if name == RANDOM or any(name in scale for scale in SCALES.values()):
-                continue
-            known = sorted(
-                {known for scale in SCALES.values() for known in scale.settings}
-            )
-            near = get_close_matches(name, known, 3) or known
-            raise ValueError(
-                f"{self.id} is asked of {str(name)!r}, which no scale has: choose "
-                f"{', '.join(near)}"
-            )
-        if unknown := {*self.scales, *self.not_at} - {*SCALES}:
+            if name != RANDOM and not any(name in scale for scale in SCALES.values()):
+                near = get_close_matches(name, known, 3) or sorted(known)
+                raise ValueError(
+                    f"{self.id} is asked of {str(name)!r}, which no scale has: choose "
+                    f"{', '.join(near)}"
+                )
+        if unknown := self.not_at.keys() - SCALES.keys():
             raise ValueError(
                 f"{self.id} names the scale {', '.join(sorted(unknown))}: choose "
                 f"{', '.join(SCALES)}"
@@ -110,10 +107,8 @@ class Claim:
         Left out are settings that the scale lacks, or of which it lacks one that the
         test looks at too.  Claims about random networks are asked at every scale.
         """
-        whole = scale.whole
-        if whole in self.not_at or (self.scales and whole not in self.scales):
-            return []
-        if scale.topics is not None and self.topic not in scale.topics:
+        asked = scale.topics is None or self.topic in scale.topics
+        if not asked or scale.whole in self.not_at:
             return []
         found = [
             Place(self, scale, setting, variant)
@@ -201,30 +196,25 @@ class Place:
     def record(self) -> dict[str, Any]:
         """Return what is known of a result before it is measured."""
         claim, effect = self.claim, self.effect
+        same = ("id", "kind", "sentence", "quantity", "unit", "long")
         empty = "estimate low high spread p p_against p_flip p_page n detectable needed"
-        return dict.fromkeys([*empty.split(), "share", "share_low", "share_high"]) | {
-            "id": claim.id,
+        empty += " share share_low share_high alpha curves"
+        return dict.fromkeys(empty.split()) | {
+            **{name: getattr(claim, name) for name in same},
             "setting": str(self.setting),
             "variant": self.variant,
             "scale": self.scale.name,
-            "kind": claim.kind,
-            "sentence": claim.sentence,
             "source": str(claim.source),
-            "quantity": claim.quantity,
-            "unit": claim.unit,
             "rule": claim.rule.name,
             "decision": "",
             "margin": self.margin,
-            "alpha": None,
             "leaning": "",
             "grain": self.grain,
             "effect": effect and effect.value,
             "effect_spread": effect and effect.spread,
             "pairs": [],
-            "curves": None,
             "paper": [],
             "fixtures": [],
-            "long": claim.long,
         }
 
 
@@ -276,8 +266,8 @@ def claim(
         ``"empirical"``, or ``"invariant"`` if it must hold exactly, up to rounding.
     long
         Asked with ``--long`` only, and in records.
-    scales, not_at
-        The only scales at which it is asked; or those at which it is not, with reasons.
+    not_at
+        The scales at which it is not asked, with reasons.
 
     Examples
     --------
@@ -310,15 +300,22 @@ def claim(
             settings=tuple(map(Name, _words(settings))),
             variants=tuple(_words(variants)),
             function=function,
-            **{
-                name: tuple(_words(value)) if name == "scales" else value
-                for name, value in declared.items()
-            },
+            **declared,
         )
         _declared[made.id] = made
         return pytest.mark.claim(made)(function)
 
     return decorate
+
+
+def at(**levels: Iterable[Any]) -> Callable[[Place], list[Name]]:
+    """Return what names a place's setting at some levels, for ``uses=``.
+
+    Of one of the factors of :meth:`fixtures.scales.Name.at`, or all combinations.
+    """
+    combined = product(*levels.values())
+    choices = [dict(zip(levels, each, strict=True)) for each in combined]
+    return lambda place: [place.setting.at(**choice) for choice in choices]
 
 
 def _words(given: str | Sequence[str]) -> Sequence[str]:
@@ -334,12 +331,10 @@ def declared() -> dict[str, Claim]:
     """Return every claim of the suite by its id, from all modules of topics."""
     package = str(Path(__file__).parent)
     names = [module.name for module in pkgutil.iter_modules([package])]
-    modules = [
+    topics = [name for name in names if name.startswith("test_")]
+    for name in topics:
         importlib.import_module(f"claims.{name}")
-        for name in names
-        if name.startswith("test_")
-    ]
-    topics = {_name(module.__name__) for module in modules}
+    topics = [*map(_name, topics)]
     return {id: made for id, made in _declared.items() if made.topic in topics}
 
 

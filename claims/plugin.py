@@ -19,7 +19,7 @@ import pytest
 from claims import expected
 from claims.claim import Place, places_of
 from claims.evidence import contradiction
-from claims.expected import Entry
+from claims.expected import Entry, rule_of
 from fixtures import scales, task
 from fixtures.store import TrainingForbiddenError
 from reports.results import Result, append, merge, read
@@ -265,7 +265,7 @@ def pytest_runtest_makereport(
         red = error.splitlines()[0]
         record |= place.record() | {"verdict": "error", "error": error, "red": red}
     else:
-        if on_record and on_record.stale(record["decision"]):
+        if on_record and on_record.rule != rule_of(record["decision"]):
             on_record = None  # another rule, or margin: nothing is accepted of it
         record["red"] = why_red(place, record, on_record)
     record["accepted"] = on_record.verdict if on_record else ""

@@ -59,11 +59,8 @@ pair, of its parents (or another pair with biases, or itself), and how to match.
 
 def column(trial, name, setting):
     """Return one of `MEASURES` for all pairs of a setting."""
-    pairs = trial.pairs(setting)
-    if setting.startswith("debiased"):
-        parents = [Pair(*trial.origins([pair.a, pair.b])) for pair in pairs]
-    else:
-        parents = trial.pairs(trial.place.uses[-1])
+    pairs, own = trial.pairs(setting), setting.startswith("debiased")
+    parents = trial.parents(setting) if own else trial.pairs(trial.place.uses[-1])
     return np.array([*map(MEASURES[name], pairs, parents, repeat(trial.variant))])
 
 

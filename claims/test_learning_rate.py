@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from claims.claim import BROKEN, POINT, claim
+from claims.claim import BROKEN, POINT, at, claim
 from claims.evidence import equivalence, noninferiority, superiority, trend
 from claims.measure import METHODS, Pair
 from claims.measure.features import fresh
@@ -20,7 +20,7 @@ from claims.test_pruning import MAGNITUDE, SPARSITIES, accuracies
 from claims.test_renormalization import COMPARABLE
 from fixtures.scales.variants import LEARNING_RATES, TOO_LARGE_RATES
 
-INITS = 5.0
+APART = 5.0
 """Points: by more the barriers of initializations differ where they matter, by less
 where they don't. The paper's 40% of a barrier are more if that is above 12.5."""
 
@@ -37,11 +37,6 @@ FARTHER = 0.3
 initialization puts networks farther apart than uniform does."""
 
 AXES = {"x_label": "learning rate", "x_scale": "log", "y_label": "barrier, points"}
-
-
-def levels(*rates):
-    """Return what names a place's setting at these rates."""
-    return lambda place: [place.setting.at(lr=lr) for lr in rates]
 
 
 def barriers_and_endpoints(trial):
@@ -100,7 +95,7 @@ rate = partial(
     effect="fall",
     quantity="barrier: fall from learning rate 0.01 to 0.1",
     rule=trend("falling"),
-    uses=levels(*LEARNING_RATES),
+    uses=at(lr=LEARNING_RATES),
 )
 def test_larger_lr_lower_barrier(trial):
     """The larger the rate, from 0.01 to 0.1, the lower the barrier after matching."""
@@ -112,7 +107,7 @@ def test_larger_lr_lower_barrier(trial):
     quantity=f"{OVER_KNOWN}: rise from learning rate 0.1 to 1",
     rule=trend("rising", HARM),
     settings="bn-vgg bn-resnet",
-    uses=levels(0.1, *TOO_LARGE_RATES),
+    uses=at(lr=(0.1, *TOO_LARGE_RATES)),
     unit="",
 )
 def test_too_large_hurts(trial):
@@ -139,7 +134,7 @@ def test_not_from_better_endpoints(trial):
     rule=superiority(),
     settings="bn-vgg bn-resnet",
     variants="",
-    uses=levels(0.01, 0.1),
+    uses=at(lr=(0.01, 0.1)),
 )
 def test_lr_sparsity(trial):
     """Networks of rate 0.1 lose less by global magnitude pruning than those of 0.01."""
@@ -149,18 +144,17 @@ def test_lr_sparsity(trial):
     trial.decide(small - large, lost_at_small=small, lost_at_large=large)
 
 
-def starts(*rates):
-    """Return what names settings of normal and uniform initialization, by rate."""
-    inits = (None, "uniform")
-    return lambda p: [p.setting.at(init=i, lr=lr) for lr in rates for i in inits]
+INITS = (None, "uniform")
+"""Kaiming normal, which is a setting's own, and uniform initialization."""
 
-
-start = partial(rate, settings="ln-vgg ln-resnet", networks=16, uses=starts(0.01))
+start = partial(
+    rate, settings="ln-vgg ln-resnet", networks=16, uses=at(lr=(0.01,), init=INITS)
+)
 
 
 @start(
     quantity="barrier from normal minus uniform initialization, learning rate 0.01",
-    rule=superiority(INITS),
+    rule=superiority(APART),
 )
 def test_init_matters_at_small_lr(trial):
     """At rate 0.01 matched networks have a larger barrier from Kaiming normal
@@ -170,8 +164,8 @@ def test_init_matters_at_small_lr(trial):
 
 @start(
     quantity="barrier from normal minus uniform initialization, learning rate 0.1",
-    rule=equivalence(INITS),
-    uses=starts(0.1),
+    rule=equivalence(APART),
+    uses=at(lr=(0.1,), init=INITS),
 )
 def test_init_does_not_matter_at_large_lr(trial):
     """At rate 0.1 barriers from Kaiming normal and uniform are alike, within 5."""
@@ -211,7 +205,7 @@ def test_init_distance_persists(trial):
 
 @dynamics(
     quantity="log2 of distance, normal over uniform, trained at rate 0.01 minus 0.1",
-    uses=starts(0.01, 0.1),
+    uses=at(lr=(0.01, 0.1), init=INITS),
 )
 def test_init_distance_fades(trial):
     """The larger distance from normal initialization fades more at 0.1 than 0.01."""
@@ -223,7 +217,7 @@ def test_init_distance_fades(trial):
 @dynamics(
     quantity="log2 of the distance to the own initialization, rate 0.1 minus 0.01",
     settings="bn-vgg ln-vgg bn-resnet ln-resnet",
-    uses=levels(0.01, 0.1),
+    uses=at(lr=(0.01, 0.1)),
 )
 def test_stays_near_initialization(trial):
     """Trained at 0.01 a network ends nearer to its initialization than at 0.1."""
@@ -238,7 +232,7 @@ mnist = partial(rate, settings="ln-vgg-mnist")
 @mnist(
     quantity="barrier: fall from largest learning rate 0.001 to 0.1",
     rule=trend("falling", BROKEN),
-    uses=levels(0.001, 0.01, 0.1),
+    uses=at(lr=(0.001, 0.01, 0.1)),
 )
 def test_mnist_vgg_ln_needs_lr(trial):
     """From rate 0.001 to 0.1 VGG LN's barrier on MNIST falls by more than 20 points."""

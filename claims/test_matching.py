@@ -8,13 +8,11 @@ from functools import partial
 import numpy as np
 
 import lmc
-from claims.claim import BROKEN, claim
+from claims.claim import BROKEN, at, claim
 from claims.evidence import equivalence, noninferiority, superiority, trend
 from claims.measure import METHODS, accuracy_curves, loss_curves
 from claims.papers import paper, raised
-from claims.test_renormalization import COMPARABLE
-
-V1 = "2402.05966v1"
+from claims.test_renormalization import COMPARABLE, V1
 
 CONNECTED = 2.0
 """Points: networks are connected below, as by Frankle et al. (arXiv 1912.05671)."""
@@ -143,14 +141,9 @@ WIDER = WIDTHS | {4: "4x"}
 AXES = {"x_label": "width", "x_scale": "log", "y_label": "points"}
 
 
-def at(*widths):
-    """Return what names a place's setting at these widths."""
-    return lambda place: [place.setting.at(width=WIDER[width]) for width in widths]
-
-
 def by_width(trial):
     """Return the barriers of all pairs at each width, by the setting's name."""
-    return {name: trial.barriers(setting=name) for name in trial.place.uses}
+    return trial.by_setting(lambda name: trial.barriers(setting=name))
 
 
 width = partial(
@@ -160,7 +153,7 @@ width = partial(
     rule=trend("falling"),
     settings="plain-vgg plain-resnet",
     variants="weights",
-    uses=at(*WIDTHS),
+    uses=at(width=WIDTHS.values()),
     networks=10,
 )
 
@@ -203,7 +196,11 @@ def test_width_steadies(trial):
     trial.decide_trend(levels, found, x=[*WIDTHS], **AXES)
 
 
-@width(quantity="barrier: fall from half to 4x width", uses=at(*WIDER), long=True)
+@width(
+    quantity="barrier: fall from half to 4x width",
+    uses=at(width=WIDER.values()),
+    long=True,
+)
 def test_width_lowers_barrier_to_4x(trial):
     """After weight matching the barrier falls up to four times the width."""
     trial.decide_trend(by_width(trial), x=[*WIDER], **AXES)
@@ -212,7 +209,7 @@ def test_width_lowers_barrier_to_4x(trial):
 @width(
     quantity="barrier at 4x width minus barrier at the setting's own",
     rule=noninferiority(SLOWLY),
-    uses=at(1, 4),
+    uses=at(width=(None, "4x")),
     long=True,
 )
 def test_width_helps_slowly(trial):

@@ -66,7 +66,7 @@ def report(trial):
 
 def barriers(trial):
     """Return the error barriers of each setting that is looked at, by its name."""
-    return {name: trial.each(error_barrier, name) for name in trial.place.uses}
+    return trial.by_setting(lambda name: trial.each(error_barrier, name))
 
 
 def none_to_lower(barrier):
@@ -210,5 +210,5 @@ def on_each(place):
 def test_harder_data(trial):
     """From digits over MNIST to CIFAR-10, with 1400 training images each and at equal
     training loss, the error barrier grows as a share of the accuracy above chance."""
-    found = {name: trial.each(relative_barrier, name) for name in trial.place.uses}
+    found = trial.by_setting(lambda name: trial.each(relative_barrier, name))
     trial.decide_trend(found, x_label="data set", y_label="barrier over accuracy")

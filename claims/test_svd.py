@@ -26,12 +26,8 @@ from claims.measure.singular import (
 )
 from claims.measure.top_tail import Arm, top_against_tail
 from claims.papers import paper, raised
+from claims.test_matching import CONNECTED
 from fixtures.scales import MLP_DECAYS, MLP_WIDTHS, WEIGHT_DECAYS, Name
-
-CONNECTED = 2.0
-"""Points of accuracy by which the midpoint of connected networks may fall short.
-
-Frankle et al. (arXiv 1912.05671, section 3) call networks stable below 2%."""
 
 REMOVED, MOST, DIFFERENT, MISSED = 20.0, 50.0, 10.0, 0.5
 """Percent of the L2 distance that matching removes at most (in words of the abstract);

@@ -13,7 +13,7 @@ import numpy as np
 
 from claims.claim import claim
 from claims.evidence import equivalence, noninferiority, superiority, trend
-from claims.measure import METHODS, Pair, features
+from claims.measure import METHODS, features
 from claims.measure.pruned import Pruned
 from claims.papers import paper
 from claims.test_activations import HALF, RESTORED, SEEN
@@ -108,8 +108,7 @@ def test_renormalization_restores(trial):
 def test_bias_removal_restores(trial):
     """Removing biases raises the input-dependent share of the midpoint's last layer."""
     without = last(trial.pairs(), trial.variant)
-    parents = [Pair(*trial.origins([pair.a, pair.b])) for pair in trial.pairs()]
-    biased = last(parents, trial.variant)
+    biased = last(trial.parents(), trial.variant)
     trial.decide(without - biased, with_biases=biased, without=without)
 
 

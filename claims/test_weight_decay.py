@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from claims.claim import claim
+from claims.claim import at, claim
 from claims.evidence import superiority, trend
 from claims.measure.features import activation_size, parameter_size
 from claims.measure.weights import deviation_spread
@@ -33,11 +33,6 @@ TOO_LARGE = {"plain-vgg": 10, "bn-resnet": 20}
 AXES = {"x_label": "weight decay, multiples of the smallest"}
 
 
-def levels(*multiples):
-    """Return what names a place's setting at these weight decays."""
-    return lambda place: [place.setting.at(decay=number) for number in multiples]
-
-
 decay = partial(
     claim,
     source=paper(V1, "section 4.3, Fig. 6, F.6", tables=("1",)),
@@ -45,7 +40,7 @@ decay = partial(
     settings="plain-vgg bn-resnet ln-resnet",
     variants="weights",
 )
-swept = partial(decay, uses=levels(*WEIGHT_DECAYS), networks=10)
+swept = partial(decay, uses=at(decay=WEIGHT_DECAYS), networks=10)
 
 
 @swept(
@@ -106,10 +101,7 @@ single = partial(swept, rule=trend("falling", TENTH), variants="", unit="log2")
 
 def over_decays(trial, measure, label):
     """Decide the trend of log2 of what is measured on single networks."""
-    found = {
-        name: np.log2([measure(network) for network in trial.networks(name)])
-        for name in trial.place.uses
-    }
+    found = trial.by_setting(lambda n: np.log2([*map(measure, trial.networks(n))]))
     trial.decide_trend(found, x=WEIGHT_DECAYS, y_label=f"log2 of {label}", **AXES)
 
 
@@ -140,7 +132,7 @@ def test_evens_out_channels(trial):
 @decay(
     quantity="midpoint after REPAIR at twice the smallest weight decay minus at it",
     settings="plain-vgg",
-    uses=levels(1, 2),
+    uses=at(decay=(1, 2)),
 )
 def test_wd_repairs_repair(trial):
     """Twice the smallest weight decay raises plain VGG's midpoint after REPAIR."""
@@ -154,7 +146,7 @@ def test_wd_repairs_repair(trial):
     quantity="what 5 times the smallest weight decay adds to the midpoint's accuracy: "
     "after REPAIR minus after RESCALE",
     settings="plain-vgg",
-    uses=levels(1, 5),
+    uses=at(decay=(1, 5)),
 )
 def test_rescale_robust_to_wd(trial):
     """REPAIR gains more from 5 times the smallest weight decay than RESCALE does, by

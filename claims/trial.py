@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from claims.claim import Place
 from claims.evidence import Decision, Verdict
 from claims.measure import Bench, Network, Pair, Repair, Setting, Several
+from fixtures.scales import Name
 from reports.results import check_curves
 
 Floats = np.ndarray
@@ -83,8 +84,7 @@ class Trial:
     def pairs(self, setting: str | None = None) -> list[Pair]:
         """Return a setting's independent pairs: no network is in two of them."""
         found = self.using(setting).pairs(self._count // 2)
-        looked_at = [network for pair in found for network in (pair.a, pair.b)]
-        self._note(looked_at, [pair.name for pair in found])
+        self._note([n for p in found for n in (p.a, p.b)], [p.name for p in found])
         return found
 
     def tuples(self, setting: str | None = None) -> list[Several]:
@@ -102,8 +102,7 @@ class Trial:
                 "many networks: give the claim a tuple_size="
             )
         found = self.using(setting).tuples(size, self._count // size)
-        looked_at = [network for several in found for network in several.networks]
-        self._note(looked_at, [several.name for several in found])
+        self._note([n for t in found for n in t.networks], [t.name for t in found])
         return found
 
     def origins(self, copies: Sequence[Network]) -> list[Network]:
@@ -114,11 +113,19 @@ class Trial:
         self._note(found, [])
         return found
 
+    def parents(self, setting: str | None = None) -> list[Pair]:
+        """Return for each of a setting's pairs that of the networks' origins."""
+        return [Pair(*self.origins([pair.a, pair.b])) for pair in self.pairs(setting)]
+
     def _note(self, networks: Iterable[Network], names: list[str]) -> None:
         """Note what is looked at; what was asked for first names the values to come."""
         for network in networks:
             self._used[network.setting].add(network.seed)
         self._names = self._names or names or None
+
+    def by_setting(self, measure: Callable[[Name], ArrayLike]) -> dict[Name, Floats]:
+        """Return what is measured on each setting that the claim uses, by its name."""
+        return {name: np.asarray(measure(name)) for name in self.place.uses}
 
     def each(
         self, measure: Callable[[Pair], float], setting: str | None = None
@@ -149,14 +156,11 @@ class Trial:
         """
         method = self.variant if method is None else method
         named = {(str(r) or "midpoint").replace("-", "_"): r for r in repairs} | more
-        return Columns(
-            {
-                name: self.each(
-                    lambda pair, how=how: pair.midpoint(method, how).accuracy, setting
-                )
-                for name, how in named.items()
-            }
-        )
+
+        def accuracies(repair: str | Repair) -> Floats:
+            return self.each(lambda p: p.midpoint(method, repair).accuracy, setting)
+
+        return Columns({name: accuracies(repair) for name, repair in named.items()})
 
     def endpoints(self, setting: str | None = None) -> Floats:
         """Return the mean test accuracy of each pair's two networks."""
@@ -210,14 +214,10 @@ class Trial:
         ValueError
             The curves cannot be drawn, or the values can't be decided.
         """
-        values = np.asarray(values, dtype=float)
+        decision, rule = self._rule(values), self.place.claim.rule
+        units = rule.units(np.asarray(values, dtype=float))
         self._conclude(
-            self._rule(values),
-            values,
-            {**(columns or {}), **more},
-            names,
-            curves,
-            unmet,
+            decision, units, {**(columns or {}), **more}, names, curves, unmet
         )
 
     def decide_trend(
@@ -225,13 +225,11 @@ class Trial:
         levels: Mapping[str, ArrayLike],
         columns: Mapping[str, ArrayLike] | None = None,
         *,
-        names: Sequence[str] | None = None,
         x: Sequence[float] | None = None,
         x_label: str = "",
         x_scale: str = "linear",
         y_label: str = "",
-        curves: Mapping[str, Any] | None = None,
-        unmet: str = "",
+        **more: Any,
     ) -> None:
         """Decide a claim about ordered levels; other parameters as for `decide`.
 
@@ -248,24 +246,10 @@ class Trial:
             ``"linear"`` or ``"log"``.
         """
         rows = np.column_stack([np.asarray(v, dtype=float) for v in levels.values()])
-        if curves is None:
-            curves = {
-                "names": list(levels),
-                **({} if x is None else {"x": list(x)}),
-                "x_label": x_label,
-                "x_scale": x_scale,
-                "unit": y_label,
-                "lines": {"": rows.tolist()},
-            }
-        contrast = self.place.claim.rule.units(rows)
-        self._conclude(
-            self._rule(rows),
-            contrast,
-            {**levels, **(columns or {})},
-            names,
-            curves,
-            unmet,
-        )
+        axes = {"x_label": x_label, "x_scale": x_scale, "unit": y_label}
+        axes |= {"names": [*levels], **({} if x is None else {"x": [*x]})}
+        curves = {"lines": {"": rows}, **axes}
+        self.decide(rows, {**levels, **(columns or {})}, **{"curves": curves} | more)
 
     def examine(self, check: Callable[[], None], deviations: list[float]) -> None:
         """Decide an invariant by a property test that notes deviations.
@@ -323,9 +307,7 @@ class Trial:
                 **dict.fromkeys(("p", "p_against", "p_flip", "p_page", "needed")),
             )
         values = np.asarray(values, dtype=float).tolist()
-        columns = {
-            name: np.asarray(column).tolist() for name, column in columns.items()
-        }
+        columns = {name: np.asarray(each).tolist() for name, each in columns.items()}
         names = [*map(str, names or self._names or range(len(values)))]
         if taken := {"pair", "decided"} & columns.keys():
             raise ValueError(f"a column can't be called {taken.pop()!r}: rename it")
@@ -340,9 +322,7 @@ class Trial:
             "pairs": [dict(zip(heads, row, strict=True)) for row in rows],
             "curves": curves,
             "paper": self._paper(columns),
-            "fixtures": [
-                setting.provenance(seeds) for setting, seeds in self._used.items()
-            ],
+            "fixtures": [each.provenance(seeds) for each, seeds in self._used.items()],
             "seconds": round(time.perf_counter() - self._started, 3),
             **self._share(decision),
             "verdict": decision.verdict.value,
@@ -355,22 +335,16 @@ class Trial:
             return {}
         if decision.low is None or decision.high is None:  # of a single unit
             return {}
-        bounds = (decision.low, decision.high)
-        low, high = sorted(bound / effect.value for bound in bounds)
-        share = decision.estimate / effect.value
-        return {"share": share, "share_low": low, "share_high": high}
+        bounds = (decision.estimate, decision.low, decision.high)
+        share, *ends = (bound / effect.value for bound in bounds)
+        return {"share": share, "share_low": min(ends), "share_high": max(ends)}
 
     def _paper(self, columns: Iterable[str]) -> list[dict[str, Any]]:
         """Return the paper's numbers: of the quantity itself first, then by column."""
-        claim = self.place.claim
-        effect = self.place.effect
+        claim, effect = self.place.claim, self.place.effect
         found = [] if effect is None else [("decided", claim.effect, effect)]
         given = claim.source.columns(self.setting, self.variant)
-        found += [
-            (column, number.label, number)
-            for column in columns
-            for number in given.get(column, [])
-        ]
+        found += [(name, n.label, n) for name in columns for n in given.get(name, [])]
         return [
             {"column": c, "label": label, "value": n.value, "spread": n.spread}
             for c, label, n in found

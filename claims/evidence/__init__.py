@@ -1,7 +1,7 @@
 """What measurements say about a claim: rules for one place, contradiction over all."""
 
 from claims.evidence.decision import Decision, Verdict
-from claims.evidence.family import Accepted, contradiction
+from claims.evidence.family import contradiction
 from claims.evidence.rules import (
     ALPHA,
     FEWEST,
@@ -22,7 +22,6 @@ __all__ = [
     "FEWEST",
     "LEANING",
     "UNITS",
-    "Accepted",
     "Decision",
     "Rule",
     "Verdict",

@@ -6,7 +6,7 @@ from math import sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, special, stats
+from scipy import special, stats
 
 POWER = 0.8
 """The chance of a verdict that is asked for."""
@@ -76,43 +76,15 @@ def flip_p(values: Floats) -> float:
     return float((1 + np.sum(signs @ values >= observed)) / (DRAWS + 1))
 
 
-def binomial_p(successes: int, n: int, probability: float) -> float:
-    """Chance of this many successes or more."""
-    if successes == 0:
-        return 1.0
-    return float(special.betainc(successes, n - successes + 1, probability))
-
-
-def binomial_low(successes: int, n: int, alpha: float) -> float:
-    """Find the probability that gives this many successes or more with chance alpha."""
-    if successes == 0:
-        return 0.0
-    return float(special.betaincinv(successes, n - successes + 1, alpha))
-
-
 @cache
-def factor(n: int, alpha: float) -> float:
-    """Give the distance from one boundary, in true standard errors, of n values."""
+def factor(n: int, alpha: float, sides: int = 1) -> float:
+    """Give the distance from a boundary, in true standard errors, that n values show.
+
+    From both boundaries of a range, each test has to fail half as often: then `POWER`,
+    or somewhat more, is the chance that neither does.
+    """
     t = -special.stdtrit(n - 1, alpha)
-    return float(special.nctdtrinc(n - 1, 1 - POWER, t))
-
-
-def detectable_share(n: int, boundary: float, alpha: float) -> float | None:
-    """Give the distance above a boundary of a probability that n trials show."""
-    counts = range(n + 1)
-    least = next((s for s in counts if binomial_p(s, n, boundary) < alpha), None)
-    return None if least is None else binomial_low(least, n, POWER) - boundary
-
-
-@cache
-def range_factor(n: int, alpha: float) -> float:
-    """Give the half-width of a range around the mean, in true standard errors."""
-
-    def missing(margin: float) -> float:
-        return _range_power(n, alpha, margin, margin) - POWER
-
-    most = 10 - 10 * float(special.stdtrit(n - 1, alpha))
-    return float(optimize.brentq(missing, 0.0, most))
+    return float(special.nctdtrinc(n - 1, (1 - POWER) / sides, t))
 
 
 def needed(inside: list[float], spread: float, fewest: int, alpha: float) -> int | None:
@@ -130,17 +102,25 @@ def needed(inside: list[float], spread: float, fewest: int, alpha: float) -> int
     int or None
         None where `MOST` would not do.
     """
+    nearest, middle = min(inside), sum(inside) / len(inside)
 
     def enough(n: int) -> bool:
         error = spread / sqrt(n)
-        if len(inside) == 2 and min(inside) > 0:
-            below, above = (distance / error for distance in inside)
-            return _range_power(n, alpha, below, above) >= POWER
-        return abs(min(inside)) >= factor(n, alpha) * error
+        if nearest > 0 and middle < factor(n, alpha, len(inside)) * error:
+            return False  # nor would it do from the middle of the range
+        return abs(nearest) >= factor(n, alpha) * error
 
     if not enough(MOST):
         return None
     return bisect_left(range(MOST), True, lo=fewest, key=enough)
+
+
+def detectable_share(n: int, boundary: float, alpha: float) -> float | None:
+    """Give the distance above a boundary of a probability that n trials show."""
+    least = int(stats.binom.isf(alpha, n, boundary)) + 1  # successes
+    if least > n:
+        return None
+    return float(special.betaincinv(least, n - least + 1, POWER)) - boundary
 
 
 def needed_trials(
@@ -156,21 +136,3 @@ def needed_trials(
         if len(enough):
             return int(n[enough[0]])
     return None
-
-
-def _range_power(n: int, alpha: float, below: float, above: float) -> float:
-    """Power inside a range, given distances to its bounds in true standard errors."""
-    reach = _reaches(n, alpha)
-    power = special.ndtr(above - reach) - special.ndtr(reach - below)
-    return float(np.maximum(0.0, power).mean())
-
-
-@cache
-def _reaches(n: int, alpha: float) -> Floats:
-    """The interval's half-width at quantiles of the spread, in true standard errors."""
-    t = -special.stdtrit(n - 1, alpha)
-    quantiles = (np.arange(199) + 0.5) / 199
-    freedom = (n - 1) / 2
-    spreads = np.sqrt(special.gammaincinv(freedom, quantiles) / freedom)  # chi-squared
-    reaches: Floats = t * spreads
-    return reaches

@@ -49,16 +49,16 @@ class Decision:
         `p` by the exact sign-flip test, which assumes that values are symmetric about
         their mean and nothing else; None for "exact" and "frequency".
     p_page : float or None
-        Page's, for a trend.
+        Page's, for a trend over two units or more.
     detectable : float or None
         The smallest true effect, counted from the margin towards the claim's side,
         that this n and spread would have declared supported with probability 80%. For
-        equivalence: the smallest margin within which a true mean of 0 would have been;
+        equivalence: a margin within which a true mean of 0 would have been, at least;
         above `margin`, the study was too small. None where none would do.
     needed : int or None
-        Units that would give a verdict, either way, with probability 80% if the true
-        effect and spread are those measured; None where there is a verdict, or where
-        10,000 units would not do.
+        Units that would give a verdict, either way, with probability 80% (equivalence:
+        about 80%) if the true effect and spread are those measured; None where there is
+        a verdict, or where 10,000 units would not do.
     """
 
     rule: str

@@ -32,8 +32,6 @@ References
    1922.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
@@ -44,42 +42,12 @@ FAMILY = 0.01
 """Chance that a run is red by its empirical places though nothing has changed."""
 
 
-@dataclass(frozen=True)
-class Accepted:
-    """What was accepted at a place: strings and numbers for JSON and TOML.
-
-    Attributes
-    ----------
-    verdict, leaning, estimate, spread, n, grain
-        As in `Decision`.
-    """
-
-    verdict: str
-    estimate: float
-    spread: float
-    n: int
-    grain: float = 0.0
-    leaning: str = ""
-
-    @classmethod
-    def of(cls, decision: Decision) -> "Accepted":
-        """Take what has to be kept of a decision, or of its record."""
-        return cls(
-            verdict=str(decision.verdict),
-            estimate=decision.estimate,
-            spread=decision.spread,
-            n=decision.n,
-            grain=decision.grain,
-            leaning=decision.leaning,
-        )
-
-
-def contradiction(accepted: Accepted | None, decision: Decision, *, places: int) -> str:
+def contradiction(accepted: Decision | None, decision: Decision, *, places: int) -> str:
     """Say what of a decision contradicts what was accepted.
 
     Parameters
     ----------
-    accepted : Accepted or None
+    accepted : Decision or its record, or None
         None where nothing has been accepted at this place.
     decision : Decision or its record
         What was measured now.
@@ -94,12 +62,12 @@ def contradiction(accepted: Accepted | None, decision: Decision, *, places: int)
     Examples
     --------
     >>> from claims.evidence.rules import superiority
-    >>> record = Accepted("supported", estimate=5.3, spread=1.2, n=8)
+    >>> before = superiority(2).decide([4.3, 5.1, 4.9, 6.1, 4.4, 7], unit="points")
     >>> now = superiority(2).decide([0.5, 0.9, -0.3, 0.1, 0.4, 0.8], unit="points")
-    >>> for part in contradiction(record, now, places=450).split("; "):
+    >>> for part in contradiction(before, now, places=450).split("; "):
     ...     print(part)
     Refuted: +0.4 points (spread 0.447, n = 6)
-    accepted as supported: +5.3 points (spread 1.2, n = 8).
+    accepted as supported: +5.3 points (spread 1.05, n = 6).
     """
     if places < 1:
         raise ValueError(
@@ -130,7 +98,7 @@ def contradiction(accepted: Accepted | None, decision: Decision, *, places: int)
     )
 
 
-def moved_p(accepted: Accepted, decision: Decision) -> float:
+def moved_p(accepted: Decision, decision: Decision) -> float:
     """Give the two-sided p-value of the same true effect in record and run.
 
     Fisher's exact test for frequencies, else `welch_p`. 1 where a sample of one value
@@ -161,6 +129,6 @@ def welch_p(
     return p
 
 
-def _described(measured: Accepted | Decision, unit: str) -> str:
+def _described(measured: Decision, unit: str) -> str:
     estimate = f"{measured.estimate:+.3g} {unit}".strip()
     return f"{estimate} (spread {measured.spread:.3g}, n = {measured.n})"

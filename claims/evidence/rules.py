@@ -38,6 +38,9 @@ References
    Pharmacokinetics and Biopharmaceutics* 15, p. 657-680, 1987.
 .. [4] C. J. Clopper and E. S. Pearson, "The use of confidence or fiducial limits
    illustrated in the case of the binomial", *Biometrika* 26(4), p. 404-413, 1934.
+.. [5] E. B. Page, "Ordered hypotheses for multiple treatments: a significance test for
+   linear ranks", *Journal of the American Statistical Association* 58(301), p. 216-230,
+   1963.
 """
 
 from dataclasses import dataclass, replace
@@ -46,11 +49,10 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
+from scipy import special, stats
 
 from claims.evidence import arithmetic
 from claims.evidence.decision import Decision, Verdict
-from claims.evidence.page_trend import page_p
 
 ALPHA = 0.005
 """Bound on each error rate of a verdict."""
@@ -69,7 +71,7 @@ UNITS |= {"log2": 0.01, "nats": 1e-4, "steps": 10.0}
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Rule:
     """How a claim is decided.
 
@@ -208,10 +210,9 @@ class Rule:
                 f"smallest difference that the measurement can show"
             )
         floor, ceiling = self.region(margin)
+        # How far each value, and their mean, lies on the claim's side of each boundary.
         sides = [units - floor, *([] if ceiling == inf else [ceiling - units])]
-        # How far the mean lies on the claim's side of each boundary.
         inside = [mean - floor, *([] if ceiling == inf else [ceiling - mean])]
-        factor = arithmetic.factor if ceiling == inf else arithmetic.range_factor
         return {
             "estimate": mean,
             "low": low,
@@ -219,7 +220,7 @@ class Rule:
             "p": max(float(special.stdtr(n - 1, -d / error)) for d in inside),
             "p_against": min(float(special.stdtr(n - 1, d / error)) for d in inside),
             "p_flip": max(map(arithmetic.flip_p, sides)),
-            "detectable": error * factor(n, alpha),
+            "detectable": error * arithmetic.factor(n, alpha, len(sides)),
             "needed": arithmetic.needed(inside, error * sqrt(n), FEWEST, alpha),
         }
 
@@ -258,20 +259,20 @@ class Equivalence(Rule):
         return f"|mean| < {width}, two one-sided t-tests, alpha {alpha:g}"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Trend(Rule):
     """*The values fall (rise) by more than the margin over k ordered levels*.
 
     Decided by the end-to-end contrast of each unit, last level less first, in the
     claimed direction, as `Superiority`: a positive estimate is as claimed. A row is a
     unit; its levels are no replicates. Layers of one network depend on each other and
-    add nothing to n, however many there are. Page's p-value stands beside and decides
-    nothing: it takes all orders of a row's levels to be equally likely without a
-    trend. *Supported* means an overall change, not that each step goes that way.
+    add nothing to n, however many there are. Page's p-value [5]_ stands beside and
+    decides nothing: it takes all orders of a row's levels to be equally likely without
+    a trend. *Supported* means an overall change, not that each step goes that way.
     """
 
     name: ClassVar[str] = "trend"
-    direction: Literal["falling", "rising"]
+    direction: Literal["falling", "rising"] = "rising"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -282,7 +283,9 @@ class Trend(Rule):
 
     def decide(self, values: ArrayLike, **given: Any) -> Decision:
         decision = super().decide(values, **given)
-        p = page_p(self._rising(np.asarray(values, dtype=np.float64)))
+        if decision.n == 1:
+            return decision
+        p = float(stats.page_trend_test(self._rising(np.asarray(values))).pvalue)
         statement = f"{decision.statement}; Page's p {p:.2g}"
         return replace(decision, p_page=p, statement=statement)
 
@@ -336,12 +339,16 @@ class Frequency(Rule):
         self, units: Floats, margin: float, grain: float, alpha: float
     ) -> dict[str, Any]:
         n, successes = len(units), int(units.sum())
+        above, below = (
+            stats.binomtest(successes, n, margin, alternative=side)
+            for side in ("greater", "less")
+        )
         return {
             "estimate": successes / n,
-            "low": arithmetic.binomial_low(successes, n, alpha),
-            "high": 1 - arithmetic.binomial_low(n - successes, n, alpha),
-            "p": arithmetic.binomial_p(successes, n, margin),
-            "p_against": arithmetic.binomial_p(n - successes, n, 1 - margin),
+            "low": float(above.proportion_ci(1 - alpha).low),
+            "high": float(below.proportion_ci(1 - alpha).high),
+            "p": float(above.pvalue),
+            "p_against": float(below.pvalue),
             "detectable": arithmetic.detectable_share(n, margin, alpha),
             "needed": arithmetic.needed_trials(successes / n, margin, FEWEST, alpha),
         }
@@ -387,36 +394,24 @@ class Exact(Rule):
         return Verdict.SUPPORTED if within else Verdict.REFUTED
 
 
-def superiority(margin: float | None = None) -> Superiority:
-    """Claim a mean above the margin: an effect of interest, or a boundary like 20."""
-    return Superiority(margin=margin)
-
-
-def noninferiority(margin: float | None = None) -> NonInferiority:
-    """Claim *not worse by the margin*."""
-    return NonInferiority(margin=margin)
-
-
-def equivalence(margin: float | None = None) -> Equivalence:
-    """Claim *different by less than the margin*."""
-    return Equivalence(margin=margin)
+superiority, noninferiority, equivalence = Superiority, NonInferiority, Equivalence
 
 
 def trend(
     direction: Literal["falling", "rising"], margin: float | None = None
 ) -> Trend:
     """Claim *falls*, or *rises*, *by more than the margin*."""
-    return Trend(direction=direction, margin=margin)
+    return Trend(margin, direction)
 
 
 def frequency(*, at_least: float) -> Frequency:
     """Claim *succeeds with a probability above* `at_least`."""
-    return Frequency(margin=at_least)
+    return Frequency(at_least)
 
 
 def exact(*, tolerance: float) -> Exact:
     """Claim *never off by more than rounding*; a tolerance of 0 demands equal bits."""
-    return Exact(margin=tolerance)
+    return Exact(tolerance)
 
 
 def grain_of(unit: str, test_images: int) -> float:

@@ -5,21 +5,19 @@ and, in ``why``, what a person says about it.  Nobody types the figures.
 """
 
 import json
-import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from claims.evidence import Accepted
+from reports import accepted
+from reports.accepted import Entry
 from reports.results import Result, write_text
 
 FOLDER = Path(__file__).parent
 
 DIGITS = 4
 """Significant digits of the numbers on file."""
-
-_FLOATS = ("estimate", "spread", "grain")
 
 Key = tuple[str, str]
 """A claim's id, and a place as in "plain-vgg weights"."""
@@ -35,45 +33,26 @@ def path(scale: str) -> Path:
     return FOLDER / f"{scale}.toml"
 
 
-@dataclass(frozen=True)
-class Entry(Accepted):
-    """What was accepted at a place, and of what.
+def load(scale: str) -> dict[Key, Entry]:
+    """Return what was accepted at a scale; nothing where there is no file."""
+    return accepted.read(scale, FOLDER)
 
-    Attributes
-    ----------
-    rule
-        What was decided, in words, see `rule_of`.
-    first_seed
-        Of the networks.
-    why
-        What a person says about the verdict.
-    """
 
-    rule: str = ""
-    first_seed: int | None = None
-    why: str = ""
-
-    @classmethod
-    def of_result(cls, result: Result, why: str = "") -> "Entry":
-        """Take what has to be kept of a result, its numbers rounded."""
-        kept = asdict(Accepted.of(result))
-        rounded = {n: float(f"{kept[n]:.{DIGITS}g}") for n in _FLOATS if kept[n]}
-        rule = rule_of(result.decision)
-        return cls(**kept | rounded, rule=rule, first_seed=result.first_seed, why=why)
-
-    def stale(self, decision: str) -> bool:
-        """Say whether another rule, or margin, decides now: then nothing is accepted.
-
-        Parameters
-        ----------
-        decision
-            The statement of a decision, or of a record of one.
-        """
-        return self.rule != rule_of(decision)
+def entry_of(result: Result, why: str = "") -> Entry:
+    """Take what has to be kept of a result, its numbers rounded."""
+    same = {n: getattr(result, n) for n in ("verdict", "n", "leaning", "first_seed")}
+    rounded = {
+        name: float(f"{getattr(result, name):.{DIGITS}g}")
+        for name in ("estimate", "spread", "grain")
+    }
+    return Entry(**same, **rounded, rule=rule_of(result.decision), why=why)
 
 
 def rule_of(decision: str) -> str:
     """Return the part of a decision's statement that no measurement changes.
+
+    Where it is not that of what is on file, another rule, or margin, decides now, and
+    nothing is accepted.
 
     Examples
     --------
@@ -85,31 +64,6 @@ def rule_of(decision: str) -> str:
     if decision.startswith("premise not met"):
         decision = decision.rpartition(" (")[2].removesuffix(")")
     return decision.partition("; ")[0]
-
-
-def load(scale: str) -> dict[Key, Entry]:
-    """Return what was accepted at a scale; nothing where there is no file.
-
-    Raises
-    ------
-    ValueError
-        The file is not one that `write` has written: says where and what to do.
-    """
-    file = path(scale)
-    if not file.exists():
-        return {}
-    try:
-        tables = tomllib.loads(file.read_text(encoding="utf-8"))
-        return {
-            (claim, place): _entry(entry)
-            for claim, places in tables.items()
-            for place, entry in places.items()
-        }
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{file} is not what `python -m claims accept` writes ({error}): restore "
-            "it with git, or accept a record of the whole scale anew"
-        ) from None
 
 
 def write(scale: str, entries: Mapping[Key, Entry]) -> None:
@@ -131,12 +85,6 @@ def write(scale: str, entries: Mapping[Key, Entry]) -> None:
 def by_key(results: Iterable[Result]) -> dict[Key, Result]:
     """Return results by their keys; the later of two at one place stays."""
     return {(r.id, r.where): r for r in results}
-
-
-def _entry(table: Mapping[str, Any]) -> Entry:
-    """Make an entry; TOML's ``9`` is a float where one is meant."""
-    entry = Entry(**table)
-    return replace(entry, **{name: float(getattr(entry, name)) for name in _FLOATS})
 
 
 def _toml(value: Any) -> str:

@@ -1,7 +1,6 @@
 """``python -m claims accept``: a record becomes what later runs are held against."""
 
 import json
-import sys
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,16 +10,12 @@ from pathlib import Path
 
 from claims import expected
 from claims.claim import places_of
-from claims.expected import Entry, Key
+from claims.expected import Entry, Key, entry_of
 from fixtures import scales
 from reports import results
 from reports.results import Result
 
 RECORDS = Path(__file__).parents[2] / "reports" / "records"
-
-
-class RefusedError(ValueError):
-    """What is given can't be accepted as asked."""
 
 
 @dataclass
@@ -36,18 +31,16 @@ class Acceptance:
         Whether they cover all places of the scale: what lies elsewhere is dropped.
     lines
         The differences, as they are shown.
-    why, drop_why
-        What is to be said, or no longer, about a place, by its name.
+    why
+        What is to be said about a place, by its name; "" for no longer anything.
     """
 
     found: dict[Key, Result]
     why: dict[str, str] = field(default_factory=dict)
-    drop_why: frozenset[str] = frozenset()
     lines: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        one = next(iter(self.found.values()))
-        self.scale, self.first_seed = one.scale, one.first_seed
+        self.scale = next(iter(self.found.values())).scale
         places = places_of(scales.get(self.scale))
         self._asked = {
             (p.claim.id, p.name) for p in places if p.claim.kind != "invariant"
@@ -58,42 +51,34 @@ class Acceptance:
 
     def _merged(self) -> dict[Key, Entry]:
         """Return what will be on file, and note the differences."""
-        self._refuse_unknown()
+        known = self.before.keys() | self.found.keys()
+        if unknown := self.why.keys() - {" ".join(key) for key in known}:
+            raise ValueError(
+                f"there is no place {', '.join(map(repr, sorted(unknown)))}: name one "
+                "as the differences do, such as 'matching/barrier-falls mlp weights'"
+            )
         refused, after = [], {}
-        for key in sorted(self.before.keys() | self.found.keys()):
-            name, old = " ".join(key), self.before.get(key)
+        for key in sorted(known):
+            name, old, new = " ".join(key), self.before.get(key), None
             why = self.why.get(name, old.why if old else "")
-            if name in self.drop_why:
-                why = ""
-            told = name in self.drop_why or name in self.why
             if key in self.found:
-                new = Entry.of_result(self.found[key], why)
-                if old and old.why and not told and old.verdict != new.verdict:
-                    refused.append(f"{name}, now {_said(new)}: {old.why}")
+                new = entry_of(self.found[key], why)
             elif key in self._asked or not self.whole:
                 new = replace(old, why=why)
-            else:
-                new = None
-                if old.why and not told:
-                    refused.append(f"{name}, no longer asked: {old.why}")
-            if new is not None:
+            now = f"now {_said(new)}" if new else "no longer asked"
+            lost = old and old.why and (not new or old.verdict != new.verdict)
+            if lost and name not in self.why:
+                refused.append(f"{name}, {now}: {old.why}")
+            if new:
                 after[key] = new
             if change := _change(old, new):
                 self.lines.append(f"{name}: {change}")
         if refused:
-            raise RefusedError(
+            raise ValueError(
                 "\n- ".join(["these would lose their why:", *refused])
                 + "\nsay --why 'ID PLACE: TEXT' for each, or --drop-why 'ID PLACE'"
             )
         return after
-
-    def _refuse_unknown(self) -> None:
-        known = {" ".join(key) for key in self.before.keys() | self.found.keys()}
-        if unknown := {*self.why, *self.drop_why} - known:
-            raise RefusedError(
-                f"there is no place {', '.join(map(repr, sorted(unknown)))}: name one "
-                "as the differences do, such as 'matching/barrier-falls mlp weights'"
-            )
 
     def summary(self) -> str:
         """Return how many places have changed, and how."""
@@ -114,7 +99,7 @@ class Acceptance:
         seeds = looked_at(given)
         noted = noted_seeds(ledger, self.scale)
         if not {*seeds} <= noted and not reason:
-            raise RefusedError(
+            raise ValueError(
                 f"seeds {spans(seeds)} of {self.scale} were not looked at before: say "
                 "why they are now, as the ledger's line, with --reason TEXT"
             )
@@ -142,21 +127,21 @@ def read_acceptable(path: Path, dirty: bool) -> list[Result]:
 
     Raises
     ------
-    RefusedError
+    ValueError
         They are of several scales or first seeds, hold errors or broken invariants, or
         are of code that was not committed.
     """
     found = results.newest(results.read(path))
     if not found:
-        raise RefusedError(f"{path} holds no result: run `pytest claims/` first")
+        raise ValueError(f"{path} holds no result: run `pytest claims/` first")
     for what, values in (
         ("scales", {r.scale for r in found}),
         ("first seeds", {r.first_seed for r in found}),
     ):
         if len(values) > 1:
-            raise RefusedError(
-                f"{path} holds results of several {what}, {_listed(values)}: give "
-                "those of one run"
+            raise ValueError(
+                f"{path} holds results of several {what}, "
+                f"{', '.join(sorted(map(str, values)))}: give those of one run"
             )
     bad = [
         r
@@ -164,13 +149,13 @@ def read_acceptable(path: Path, dirty: bool) -> list[Result]:
         if r.verdict == "error" or (r.kind == "invariant" and r.verdict == "refuted")
     ]
     if bad:
-        raise RefusedError(
+        raise ValueError(
             f"{path} holds {len(bad)} errors or broken invariants, such as {bad[0].id} "
             f"{bad[0].where} ({(bad[0].error or bad[0].decision).splitlines()[0]}): "
             "mend them and run again"
         )
     if not dirty and not all(r.commit for r in found):
-        raise RefusedError(
+        raise ValueError(
             f"{path} is of a checkout with changes that are not committed: commit them "
             "and run again, or say --dirty"
         )
@@ -192,27 +177,26 @@ def accept(
     -------
     int
         0 if it is accepted or nothing differs; 1 if something differs and `yes` is
-        not said; 2 if it is refused.
+        not said.
+
+    Raises
+    ------
+    ValueError
+        It is refused.
     """
-    try:
-        found = read_acceptable(path, dirty)
-        empirical = [r for r in found if r.kind != "invariant"]
-        if not empirical:
-            raise RefusedError(f"{path} holds invariants only: nothing to accept")
-        told = dict(map(_why, why))
-        acceptance = Acceptance(
-            expected.by_key(empirical), told, frozenset(map(_place, drop_why))
-        )
-        print("\n".join([*acceptance.lines, acceptance.summary()]))
-        if not yes:
-            if acceptance.lines:
-                print("nothing is written: say --yes to accept this")
-            return int(bool(acceptance.lines))
-        for file in acceptance.write(found, reason):
-            print(f"written: {file}")
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 2
+    found = read_acceptable(path, dirty)
+    empirical = [r for r in found if r.kind != "invariant"]
+    if not empirical:
+        raise ValueError(f"{path} holds invariants only: nothing to accept")
+    told = dict.fromkeys(map(_place, drop_why), "") | dict(map(_why, why))
+    acceptance = Acceptance(expected.by_key(empirical), told)
+    print("\n".join([*acceptance.lines, acceptance.summary()]))
+    if not yes:
+        if acceptance.lines:
+            print("nothing is written: say --yes to accept this")
+        return int(bool(acceptance.lines))
+    for file in acceptance.write(found, reason):
+        print(f"written: {file}")
     return 0
 
 
@@ -276,7 +260,7 @@ def note_seeds(
 def _why(text: str) -> tuple[str, str]:
     place, colon, said = text.partition(":")
     if not colon or not said.strip():
-        raise RefusedError(
+        raise ValueError(
             f"--why {text!r} says nothing: write --why 'ID SETTING VARIANT: text'"
         )
     return _place(place), said.strip()
@@ -308,7 +292,3 @@ def _said(entry: Entry) -> str:
         f"{entry.verdict} {entry.estimate:g} (spread {entry.spread:g}, n = {entry.n}, "
         f"seeds from {entry.first_seed})"
     )
-
-
-def _listed(values: Iterable[object]) -> str:
-    return ", ".join(sorted(map(str, values)))

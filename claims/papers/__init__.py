@@ -166,15 +166,6 @@ def raised(id: str, where: str, tables: Iterable[str] = ()) -> Source:
     return Source(id, where, tuple(tables), raised=True)
 
 
-def entries() -> dict[str, dict[str, Any]]:
-    """Return the findings of all papers by id: the file's keys, and ``paper``."""
-    return {
-        name: {"paper": id, **entry}
-        for id in papers()
-        for name, entry in _read(id).get("entries", {}).items()
-    }
-
-
 def papers() -> list[str]:
     """Return the ids of the papers that there are."""
     return sorted(path.stem for path in FOLDER.glob("*.toml"))

@@ -3,7 +3,7 @@
 import pytest
 
 from claims import claim as module
-from claims.claim import Claim, Place, claim, declared, places_of
+from claims.claim import Claim, Place, at, claim, declared, places_of
 from claims.evidence import FEWEST, exact, noninferiority, superiority
 from claims.papers import paper, raised
 from fixtures import scales
@@ -73,7 +73,6 @@ def test_all_claims_of_the_suite_are_found():
         ({"networks": 4}, "limits its networks to 4, .*: give networks= 5 or more"),
         ({"networks": 8, "tuple_size": 2}, "give networks= 10 or more"),
         ({"tuple_size": 1}, "about tuples of 1: give tuple_size= 2 or more"),
-        ({"scales": ("digit",)}, "names the scale digit: choose digits"),
         ({"not_at": {"digit": "why"}}, "names the scale digit: choose digits"),
         ({"effect": "rescale - repairs"}, "repairs"),
     ],
@@ -99,10 +98,20 @@ def test_settings_that_a_scale_lacks_are_left_out():
 
 def test_scales_where_a_claim_is_not_asked():
     """Those with fewer epochs neither."""
-    for fields in ({"not_at": {"digits": "why"}}, {"scales": ("mnist",)}):
-        assert names(made(**fields)) == []
-        assert names(made(**fields), scales.get("digits-epochs2")) == []
-        assert names(made(**fields), scales.get("mnist"))
+    elsewhere = made(not_at={"digits": "why"})
+    assert names(elsewhere) == names(elsewhere, scales.get("digits-epochs2")) == []
+    assert names(elsewhere, scales.get("mnist"))
+
+
+def test_levels_of_a_setting_are_named():
+    """Of several factors all combinations, the first one slowest."""
+    place = Place(made(), DIGITS, Name("ln-vgg"), "")
+    assert at(lr=(0.01, 0.1), init=(None, "uniform"))(place) == [
+        "ln-vgg-lr0.01",
+        "ln-vgg-uniform-lr0.01",
+        "ln-vgg-lr0.1",
+        "ln-vgg-uniform-lr0.1",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -37,11 +37,8 @@ def key(place):
 
 def asserted(claim, scale):
     """Return where a claim would be asked if the scale had all that it looks at."""
-    if (
-        scale.name in claim.not_at
-        or scale.name not in (claim.scales or SCALES)
-        or claim.topic not in (scale.topics or {claim.topic})
-    ):
+    topics = scale.topics or {claim.topic}
+    if scale.name in claim.not_at or claim.topic not in topics:
         return []
     return [
         Place(claim, scale, setting, variant)

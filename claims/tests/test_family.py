@@ -2,8 +2,6 @@
 
 import dataclasses
 import doctest
-import json
-import tomllib
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,7 +11,6 @@ from scipy import special, stats
 from claims.evidence import family
 from claims.evidence.family import (
     FAMILY,
-    Accepted,
     contradiction,
     moved_p,
     welch_p,
@@ -37,7 +34,7 @@ SUPPORTED, UNDECIDED, REFUTED = (
 
 
 def accepted(values, rule=RULE, grain=0.25):
-    return Accepted.of(rule.decide(values, grain=grain))
+    return rule.decide(values, grain=grain)
 
 
 # -- independent arithmetic
@@ -80,23 +77,10 @@ def test_samples_without_spread_or_grain_differ_for_certain_or_not_at_all():
 # -- red or not
 
 
-def test_accepted_survives_json_and_toml():
-    for decision in (
-        SUPPORTED,
-        RULE.decide([2.0]),
-        frequency(at_least=0.5).decide([1] * 8),
-        exact(tolerance=0).decide([0]),
-    ):
-        facts = dataclasses.asdict(Accepted.of(decision))
-        text = "\n".join(f"{name} = {json.dumps(v)}" for name, v in facts.items())
-        assert Accepted(**json.loads(json.dumps(facts))) == Accepted.of(decision)
-        assert Accepted(**tomllib.loads(text)) == Accepted.of(decision)
-
-
 @pytest.mark.parametrize("before, now", [(SUPPORTED, REFUTED), (REFUTED, SUPPORTED)])
 def test_an_opposite_verdict_is_red_even_where_no_estimate_has_moved(before, now):
     wide = dataclasses.replace(before, spread=99.0)
-    reason = contradiction(Accepted.of(wide), now, places=PLACES)
+    reason = contradiction(wide, now, places=PLACES)
     assert reason.startswith(f"{now.verdict.capitalize()}: {now.estimate:+g} points")
     assert reason.endswith("(spread 99, n = 8).")
     assert f"accepted as {before.verdict}: {before.estimate:+g} points" in reason
@@ -104,13 +88,13 @@ def test_an_opposite_verdict_is_red_even_where_no_estimate_has_moved(before, now
 
 def test_a_moved_estimate_is_red_with_the_same_verdict_and_names_both():
     far = RULE.decide(TYPICAL + 20, unit="points", grain=0.25)
-    assert contradiction(Accepted.of(SUPPORTED), far, places=PLACES) == (
+    assert contradiction(SUPPORTED, far, places=PLACES) == (
         "The estimate has moved, from +5 points (spread 1, n = 8) to +20 points "
         "(spread 1, n = 8): two-sample p = 1.2e-08, below 0.005 / 450 places."
     )
     near = RULE.decide(TYPICAL + 8, unit="points")
-    assert contradiction(Accepted.of(SUPPORTED), near, places=PLACES) == ""
-    assert contradiction(Accepted.of(SUPPORTED), near, places=1) != ""
+    assert contradiction(SUPPORTED, near, places=PLACES) == ""
+    assert contradiction(SUPPORTED, near, places=1) != ""
 
 
 def test_nothing_accepted_is_red_where_refuted_only():
@@ -120,15 +104,14 @@ def test_nothing_accepted_is_red_where_refuted_only():
     assert contradiction(None, UNDECIDED, places=PLACES) == ""
 
 
-@pytest.mark.parametrize("before", [None, "supported", "refuted"])
+@pytest.mark.parametrize("before", [None, SUPPORTED, REFUTED])
 def test_a_broken_invariant_is_red_whatever_was_accepted(before):
     rule = exact(tolerance=1e-9)
-    record = before and Accepted(before, 0.0, 0.0, 1)
-    assert contradiction(record, rule.decide([0, 2e-3]), places=PLACES) == (
+    assert contradiction(before, rule.decide([0, 2e-3]), places=PLACES) == (
         "The invariant is broken: the largest of 2 deviations is 0.002, the tolerance "
         "1e-09."
     )
-    assert contradiction(record, rule.decide([0, 1e-10]), places=PLACES) == ""
+    assert contradiction(before, rule.decide([0, 1e-10]), places=PLACES) == ""
 
 
 def test_opposite_frequencies_are_red_though_eight_units_can_never_have_moved():
@@ -143,12 +126,12 @@ def test_opposite_frequencies_are_red_though_eight_units_can_never_have_moved():
     [(SUPPORTED, UNDECIDED), (UNDECIDED, SUPPORTED), (UNDECIDED, REFUTED)],
 )
 def test_what_becomes_decided_or_undecided_is_not_red(before, now):
-    assert contradiction(Accepted.of(before), now, places=PLACES) == ""
+    assert contradiction(before, now, places=PLACES) == ""
 
 
 def test_undecided_that_leans_is_not_red():
     leaning = RULE.decide(TYPICAL + 1.9, unit="points")
-    assert contradiction(Accepted.of(UNDECIDED), leaning, places=PLACES) == ""
+    assert contradiction(UNDECIDED, leaning, places=PLACES) == ""
 
 
 def test_refusals_say_what_is_wrong_and_what_to_do():

@@ -3,12 +3,14 @@
 import math
 import re
 import tomllib
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from claims import papers
-from claims.papers import Number, Source, entries, paper, raised, smallest_effect
+from claims.papers import Number, Source, paper, raised, smallest_effect
+from reports.coverage import read_catalogue
 
 SHARED = Path(__file__).parents[3] / "shared"
 TEXTS = {
@@ -19,6 +21,11 @@ TEXTS = {
 """What was read of each paper that is quoted."""
 
 NUMBER = r"\d+(?:\.\d+)?"
+
+
+def entries() -> dict[str, dict]:
+    """Return the findings of all papers by id."""
+    return {entry.id: asdict(entry) for entry in read_catalogue()}
 
 
 def text_of(name: str) -> str:

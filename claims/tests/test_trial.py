@@ -20,12 +20,19 @@ class Networks:
     """Stands in for the bench and its settings."""
 
     batchnorm = False
+    name = "debiased-vgg"
+    recipe = SimpleNamespace(
+        parent=SimpleNamespace(name="plain-vgg"), origin=lambda seed: seed - 100
+    )
 
     def setting(self, _):
         return self
 
+    def network(self, seed):
+        return SimpleNamespace(seed=seed, setting=self)
+
     def networks(self, count):
-        return [SimpleNamespace(seed=100 + n, setting=self) for n in range(count)]
+        return [self.network(100 + n) for n in range(count)]
 
     def pairs(self, count):
         return [self._several(2, n, SimpleNamespace) for n in range(count)]
@@ -72,6 +79,20 @@ def test_midpoints_are_columns_by_the_names_of_renormalizations():
     assert list(found) == ["midpoint", "rescale_average"]
     assert list(found.midpoint) == [4.0, 14.0, 24.0, 34.0, 44.0]
     assert found.rescale_average[0] == len("nonerescale-average")
+
+
+def test_parents_are_the_pairs_of_the_networks_origins():
+    """Of copies, whose pairs still name the values to come."""
+    uses = {"uses": lambda place: (place.setting, place.setting.parent)}
+    ours = trial(4, settings=(Name("debiased-vgg"),), **uses)
+    assert [pair.name for pair in ours.parents()] == ["0-1", "2-3"]
+    ours.decide([5.0, 4.0])
+    assert [row["pair"] for row in ours.record["pairs"]] == ["100-101", "102-103"]
+
+
+def test_what_is_measured_by_setting_has_their_names():
+    found = trial(uses=lambda _: ("plain-vgg", "mlp")).by_setting(len)
+    assert found == {"plain-vgg": 9, "mlp": 3}
 
 
 def test_a_decision_is_recorded_with_all_that_it_comes_from():

@@ -139,13 +139,12 @@ def test_what_is_on_record_is_told_with_its_reason(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
-    [("=", "digits.toml is no TOML: "), ('["a/b"]\n"mlp" = 3', "'a/b', 'mlp': exp")],
+    "text", ["=", '["a/b"]\n"mlp" = 3', '["a/b"]\nmlp = { n = 3 }']
 )
-def test_a_malformed_record_is_named(tmp_path, text, message):
-    """With the file and the place."""
+def test_a_malformed_record_is_named(tmp_path, text):
+    """With what to do."""
     (tmp_path / "digits.toml").write_text(text)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=r"digits\.toml is not what .*: restore"):
         render([made()], tmp_path)
 
 

@@ -121,8 +121,9 @@ def test_contradictions_are_told_each():
 def test_news_is_told_each(tmp_path):
     """Another verdict, or leaning; not what contradicts or is on record nowhere."""
     (tmp_path / "digits.toml").write_text(
-        '["a/b"]\nmlp = { verdict = "inconclusive", leaning = "for" }\n'
-        '"plain-vgg" = { verdict = "inconclusive", leaning = "" }\n'
+        '["a/b"]\nmlp = { verdict = "inconclusive", leaning = "for", estimate = 1, '
+        "spread = 2, n = 8 }\n"
+        '"plain-vgg" = { verdict = "inconclusive", estimate = 1, spread = 2, n = 8 }\n'
     )
 
     def told(verdict, setting="mlp", accepted="inconclusive", **more):
