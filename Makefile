@@ -36,5 +36,5 @@ clean: ## Remove the virtual environment and the report, not the trained network
 	    ": make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
 	$(bin)/pip install --quiet --upgrade pip
-	$(bin)/pip install --quiet -c constraints.txt -e '.[suite,lint]'
+	$(bin)/pip install --quiet -c constraints.txt -e '.[suite,remote,lint]'
 	touch $@
