@@ -513,16 +513,22 @@ def test_certificate_is_rounding_in_float64(model):
 
 
 def test_certificate_is_that_of_the_model_run_by_hand():
-    """The difference is measured on the inputs given, relative to the outputs."""
-    model = randomized(MLP((4, 6, 3)))
+    """Differences on the inputs given, each relative to its output where that is large.
+
+    A bias of 5 makes all outputs larger than what the hidden weights change.
+    """
+    model = randomized(MLP((4, 60, 3)))
+    model.get_parameter("3.bias").data += 5
     symmetry, x = discover(model, torch.zeros(2, 4)), normal(5, 4)
     p = Permutation.random(symmetry, torch.Generator().manual_seed(7))
     found = certify(symmetry, model, model.state_dict(), x, permutation=p)
-    double, permuted = (randomized(MLP((4, 6, 3))).double() for _ in range(2))
+    double, permuted = (MLP((4, 60, 3)).double().eval() for _ in range(2))
+    double.load_state_dict(model.state_dict())
     permuted.load_state_dict(p.apply(double.state_dict()))
     with torch.no_grad():
-        difference = (double(x) - permuted(x)).abs().max() / double(x).abs().max()
-    assert found.relative_difference == float(difference)
+        difference = ((double(x) - permuted(x)) / double(x)).abs().max()
+    assert found.relative_difference == float(difference) > 0
+    assert (found.permutations, found.outputs, found.vacuous) == (1, 1, ())
 
 
 @pytest.mark.parametrize("site", [("1.weight", 0), ("1.bias", 0), ("3.weight", 1)])
@@ -534,20 +540,91 @@ def test_wrong_symmetry_fails_its_certificate(site):
     model = randomized(MLP((4, 6, 3)))
     wrong = without(discover(model, torch.zeros(2, 4)), "1", site)
     message = (
-        r"permuting the 1 groups 1 changes the outputs by a relative \d\.\de[-+]\d\d "
+        r"permuting the 1 groups 1 changes output 0 by a relative \d\.\de[-+]\d\d "
         r"\(allowed 1e-09\): .* please report the model"
     )
     with pytest.raises(CertificateError, match=message):
         certify(wrong, model, model.state_dict(), normal(5, 4))
 
 
-def test_outputs_that_are_not_finite_fail_the_certificate():
+def test_outputs_that_are_nan_fail_the_certificate():
     """A comparison with nan is no evidence."""
     model = randomized(MLP((4, 6, 3)))
     symmetry = discover(model, torch.zeros(2, 4))
     state = {**model.state_dict(), "3.bias": torch.full((3,), torch.nan)}
-    with pytest.raises(CertificateError, match="outputs are not finite"):
+    with pytest.raises(CertificateError, match=r"output 0 has .* NaN.*give numbers"):
         certify(symmetry, model, state, normal(5, 4))
+
+
+class Masked(nn.Module):
+    """Attention that returns its scores beside the logits, most of them masked."""
+
+    def __init__(self, mask: str):
+        super().__init__()
+        self.enter, self.leave = nn.Linear(5, 12), nn.Linear(12, 3)
+        self.query, self.key, self.value = (nn.Linear(12, 12) for _ in range(3))
+        self.mask = mask
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Map ``(N, 6, 5)`` to logits ``(N, 3)`` and scores ``(N, 6, 6)``."""
+        h = self.enter(x).relu()
+        scores = self.query(h) @ self.key(h).transpose(1, 2)
+        seen = torch.eye(x.shape[1], dtype=torch.bool)
+        if self.mask == "added":
+            scores = scores + torch.where(seen, 0.0, -1e9)
+        else:
+            low = torch.finfo(x.dtype).min if self.mask == "lowest" else -torch.inf
+            scores = scores.masked_fill(~seen, low)
+        mixed = scores.softmax(-1) @ self.value(h)
+        return {"logits": self.leave(mixed.mean(1)), "scores": scores, "seen": seen}
+
+
+MASKS = ["added", "lowest", "infinite"]
+
+
+@pytest.mark.parametrize("mask", MASKS)
+def test_masked_outputs_do_not_hide_or_refuse_a_right_group(mask):
+    """Huge and infinite scores are not in the way; the mask itself shows nothing."""
+    symmetry = discover(randomized(Masked(mask)), normal(2, 6, 5).float())
+    assert {name: group.size for name, group in symmetry.groups.items()} == {
+        "enter": 12,
+        "query": 12,
+        "value": 12,
+    }
+    assert symmetry.certificate.relative_difference < 1e-12
+    assert (symmetry.certificate.outputs, symmetry.certificate.vacuous) == (3, (2,))
+
+
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize(
+    ("group", "site", "output"),
+    [
+        ("enter", ("query.weight", 1), 1),
+        ("query", ("key.weight", 0), 1),
+        ("query", ("key.bias", 0), 1),
+        ("value", ("leave.weight", 1), 0),
+    ],
+)
+def test_a_wrong_group_is_caught_beside_masked_outputs(mask, group, site, output):
+    """Each output has a scale of its own, which the masked entries have no part in."""
+    model, x = randomized(Masked(mask)), normal(2, 6, 5).float()
+    wrong = without(discover(model, x), group, site)
+    with pytest.raises(CertificateError, match=f"changes output {output} by"):
+        certify(wrong, model, model.state_dict(), x)
+
+
+def test_masks_that_move_with_units_are_a_wrong_group():
+    """An infinite entry in another place is a difference, whatever the others say."""
+
+    class Hidden(Layers):
+        def forward(self, x):
+            hidden = self.first(x)
+            return self.last(hidden.relu()), hidden.masked_fill(hidden > 0, -torch.inf)
+
+    model, x = randomized(Hidden()), normal(2, 4).float()
+    free = discover(randomized(Layers()), x)
+    with pytest.raises(CertificateError, match="changes output 1 by a relative inf"):
+        certify(free, model, model.state_dict(), x)
 
 
 def forget(monkeypatch, group: str, site: tuple[str, int]) -> None:
@@ -584,7 +661,8 @@ def test_initial_zeros_and_ones_cannot_hide_a_wrong_group(monkeypatch, site):
     for tensor in (*model.classifier.parameters(), model.features[0].bias):
         nn.init.zeros_(tensor)
     wrong = without(discover(model, x), "features.0", site)
-    certify(wrong, model, model.state_dict(), x)
+    with pytest.warns(UserWarning, match="the certificate shows nothing"):
+        certify(wrong, model, model.state_dict(), x)
     forget(monkeypatch, "features.0", site)
     with pytest.raises(CertificateError, match=r"groups features\.0 changes"):
         discover(model, x)
@@ -768,7 +846,7 @@ def test_wrong_symmetry_is_caught_behind_a_cast(make, site):
     """A wrong group changes the function there as well."""
     model, x = casting(make)
     wrong = without(discover(model, x), "first", site)
-    with pytest.raises(CertificateError, match="groups first changes the outputs"):
+    with pytest.raises(CertificateError, match="groups first changes output 0"):
         certify(wrong, model, model.state_dict(), x)
     assert torch.get_default_dtype() == torch.float32
 
