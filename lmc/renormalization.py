@@ -25,7 +25,8 @@ from torch.utils import _pytree as pytree
 
 from lmc.batches import as_arguments, batch_size
 from lmc.exported import operation_name
-from lmc.graph import LAYERS, Around, BatchNorm, Graph, Layer, State
+from lmc.graph import Around, BatchNorm, Graph, Layer, State
+from lmc.operations import LAYERS
 
 EPSILON = 1e-5
 """Added to a variance before its root, as in BatchNorm."""

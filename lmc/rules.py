@@ -17,52 +17,8 @@ from torch.fx import Node
 
 from lmc.axes import Algebra, Axes, Block
 from lmc.exported import argument, operation_name
+from lmc.operations import ELEMENTWISE, FACTORIES, POOLING, RESHAPES
 from lmc.units import Ints, Units
-
-POINTWISE = frozenset(
-    "relu relu6 leaky_relu elu selu celu gelu silu mish sigmoid tanh hardtanh "
-    "hardsigmoid hardswish softplus exp log log1p expm1 sqrt rsqrt abs neg square "
-    "clamp clamp_min clamp_max reciprocal sin cos erf sign round floor ceil "
-    "softsign logsigmoid hardshrink softshrink tanhshrink threshold".split()
-)
-"""Nonlinearities and other functions of a single value.
-
-Activation matching reads a unit's activation behind them."""
-
-ELEMENTWISE = frozenset(
-    "add sub rsub mul div pow maximum minimum where masked_fill lerp addcmul prelu "
-    "dropout feature_dropout alpha_dropout clone contiguous detach detach_ alias to "
-    "type_as _to_copy lift_fresh lift_fresh_copy zero fill copy eq ne lt le gt ge "
-    "logical_and logical_or logical_not isnan isinf isfinite nan_to_num".split()
-)
-"""Other functions that treat each position alike, with broadcasting."""
-
-FACTORIES = frozenset(
-    "zeros ones full empty arange linspace eye tril triu new_zeros new_ones new_full "
-    "new_empty zeros_like ones_like full_like empty_like scalar_tensor".split()
-)
-"""Functions whose result depends on no value of their arguments.
-
-``tril`` and ``triu`` of such a result are one too; of others they have no rule."""
-
-POOLING = {
-    f"{kind}_pool{dimensions}d": dimensions
-    for kind in ("max", "avg", "lp", "adaptive_avg", "adaptive_max")
-    for dimensions in (1, 2, 3)
-} | {
-    f"upsample_{kind}{dimensions}d": dimensions
-    for kind, dimensions in (
-        ("nearest", 1),
-        ("nearest", 2),
-        ("nearest", 3),
-        ("nearest_exact", 2),
-        ("linear", 1),
-        ("bilinear", 2),
-        ("bicubic", 2),
-        ("trilinear", 3),
-    )
-}
-"""Pooling and interpolation over the last axes, channel by channel."""
 
 
 class Shapes:
@@ -241,7 +197,7 @@ def where(node: Node) -> str:
 # Position by position.
 
 
-@rule(*POINTWISE, *ELEMENTWISE)
+@rule(*ELEMENTWISE)
 def _elementwise(call: Call) -> Axes:
     if operation_name(call.node) == "prelu" and call.axes(1).sizes != (1,):
         return call.along(call.axes(0), [1], [1])
@@ -446,7 +402,7 @@ def _embedding(call: Call) -> Axes:
 # What only moves data.
 
 
-@rule("flatten", "view", "reshape", "_unsafe_view", "squeeze", "unsqueeze", "unflatten")
+@rule(*RESHAPES)
 def _reshape(call: Call) -> Axes:
     return call.algebra.reshape(call.axes(0), call.sizes)
 

@@ -16,10 +16,9 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lmc.axes import Algebra, fresh
-from lmc.exported import operation_name
 from lmc.graph import Graph, State, call, trace, without_tensors
 from lmc.permutation import Permutation
-from lmc.rules import POINTWISE, Shapes, apply_rule, sizes
+from lmc.rules import Shapes, apply_rule, sizes
 from lmc.units import Family, TooFine, Units
 
 TOLERANCE = 1e-9
@@ -647,7 +646,7 @@ def _seen(graph: Graph, shapes: Shapes) -> list[_Seen]:
     layers = {layer.node for layer in graph.layers}
     seen = []
     for node in graph.nodes:
-        pointwise = operation_name(node) in POINTWISE
+        pointwise = node.name in graph.nonlinearities
         if node.op != "call_function" or node not in shapes:
             continue
         if not pointwise and node.name not in layers:
