@@ -367,8 +367,8 @@ def trace(model: nn.Module, *example_inputs: Any) -> Graph:
     Raises
     ------
     TraceError
-        The model is in train mode, does not run on the inputs, ``torch.export``
-        refuses it, or the inputs are of a single sample.
+        The model is in train mode, has complex parameters, or does not run on the
+        inputs; ``torch.export`` refuses it; or the inputs are of a single sample.
 
     Examples
     --------
@@ -382,6 +382,12 @@ def trace(model: nn.Module, *example_inputs: Any) -> Graph:
         raise TraceError(
             "the model (or a part of it) is in train mode, where dropout and "
             "BatchNorm make it no function of its parameters: call model.eval() first"
+        )
+    if found := [name for name, p in model.named_parameters() if p.is_complex()]:
+        raise TraceError(
+            f"{', '.join(found[:3])} are complex parameters, and costs, statistics and "
+            "averages here are of real numbers: hold real and imaginary parts in one "
+            "real parameter, and call torch.view_as_complex in forward"
         )
     first = [
         value.shape[0]

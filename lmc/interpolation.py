@@ -112,8 +112,8 @@ def interpolate(a: State, b: State, lam: float) -> dict[str, Tensor]:
     Parameters
     ----------
     a, b
-        State dicts of the same names and shapes.  Tensors that are not floating
-        point (BatchNorm's count of batches) are taken from ``a``.
+        State dicts of the same names and shapes.  Tensors that are neither floating
+        point nor complex (BatchNorm's count of batches) are taken from ``a``.
     lam
         Point on the line: 0 gives ``a``, 1 gives ``b``.
 
@@ -137,8 +137,9 @@ def interpolate(a: State, b: State, lam: float) -> dict[str, Tensor]:
     point: dict[str, Tensor] = {}
     for name, mine in a.items():
         its = b[name]
-        if mine.is_floating_point():
-            mixed = (1 - lam) * mine.double() + lam * its.to(mine.device).double()
+        if mine.is_floating_point() or mine.is_complex():
+            wide = torch.promote_types(mine.dtype, torch.float64)
+            mixed = (1 - lam) * mine.to(wide) + lam * its.to(mine.device, wide)
             point[name] = mixed.to(mine.dtype)
         else:
             point[name] = mine.clone()
@@ -153,8 +154,8 @@ def average(
     Parameters
     ----------
     states
-        State dicts of the same names and shapes.  Tensors that are not floating
-        point are taken from the first.
+        State dicts of the same names and shapes.  Tensors that are neither floating
+        point nor complex are taken from the first.
     weights
         One for each network, with sum 1; by default all equal.
 
@@ -187,10 +188,11 @@ def average(
         _check_alike(states[0], other)
     mean: dict[str, Tensor] = {}
     for name, first in states[0].items():
-        if first.is_floating_point():
-            total = torch.zeros_like(first, dtype=torch.float64)
+        if first.is_floating_point() or first.is_complex():
+            wide = torch.promote_types(first.dtype, torch.float64)
+            total = torch.zeros_like(first, dtype=wide)
             for weight, state in zip(weights, states, strict=True):
-                total += weight * state[name].to(first.device).double()
+                total += weight * state[name].to(first.device, wide)
             mean[name] = total.to(first.dtype)
         else:
             mean[name] = first.clone()

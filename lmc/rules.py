@@ -8,6 +8,7 @@ rule pins every unit that it touches (:func:`apply_rule`), which is always sound
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch.fx import Node
 from lmc.axes import Algebra, Axes, Block
 from lmc.exported import argument, operation_name
 from lmc.operations import ELEMENTWISE, FACTORIES, POOLING, RESHAPES
-from lmc.units import Ints, Units
+from lmc.units import Ints, TooFine, Units
 
 
 class Shapes:
@@ -158,8 +159,11 @@ def apply_rule(node: Node, shapes: Shapes) -> None:
         if explained is None:
             raise Refused("no rule for")
         shapes[node] = explained(Call(node, shapes))
-    except Refused as refusal:
-        reason = f"{refusal} {where(node)}"
+    except TooFine:
+        raise  # asks to begin anew with coarser units
+    except Exception as error:
+        fault = f"the rule fails ({type(error).__name__}: {error}) for"
+        reason = f"{error if isinstance(error, Refused) else fault} {where(node)}"
         shapes.refused.append(reason)
         algebra = Algebra(shapes.units, reason)
         for source in node.all_input_nodes:
@@ -404,6 +408,8 @@ def _embedding(call: Call) -> Axes:
 
 @rule(*RESHAPES)
 def _reshape(call: Call) -> Axes:
+    if prod(call.axes(0).sizes) != prod(call.sizes):
+        raise Refused("no rule for single bytes in")
     return call.algebra.reshape(call.axes(0), call.sizes)
 
 
@@ -448,7 +454,8 @@ def _expand(call: Call) -> Axes:
 @rule("cat", "concat", "concatenate")
 def _cat(call: Call) -> Axes:
     parts = [call.shapes[tensor] for tensor in call.given(0)]
-    return call.algebra.cat(parts, call.dim(1, parts[0]))
+    dim = call.dim(1, parts[0])
+    return call.algebra.cat([p for p in parts if p.sizes[dim]] or parts, dim)
 
 
 @rule("stack")
@@ -505,6 +512,8 @@ def _slice(call: Call) -> Axes:
     dim = call.dim(1, features)
     if features.sizes[dim] == call.sizes[dim]:
         return features
+    if call.sizes[dim] == 0:
+        return Axes(call.sizes)
     start, step = call.given(2, 0) or 0, call.given("step", 1)
     if not isinstance(start, int) or not isinstance(step, int):
         if features.over(dim):

@@ -130,12 +130,15 @@ class Certificate:
     vacuous
         Those (counted from 0) that stay the same when the weights of the units change,
         and so are no evidence: a mask that is returned, what lies behind zeros.
+    coarse
+        Operations without a float64 kernel, which ran in the precision of the model.
     """
 
     relative_difference: float
     permutations: int
     outputs: int
     vacuous: tuple[int, ...]
+    coarse: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,7 +195,8 @@ def discover(model: nn.Module, *example_inputs: Any) -> Symmetry:
     An operation without a rule pins what it touches and is listed with its source
     line in ``Symmetry.refused``.  The result is certified: the model itself is run
     in float64 under random permutations, with its weights and with noisy ones (on the
-    CPU; where the model casts to a lower precision, in float64 all the same).
+    CPU; where the model casts to a lower precision, in float64 all the same; but for
+    operations that have no float64 kernel, see :attr:`Certificate.coarse`).
 
     Parameters
     ----------
@@ -276,6 +280,9 @@ def certify(
     """Check in float64 that permuting a network leaves its function unchanged.
 
     The model runs on the CPU, and in float64 also where it casts to float32 or lower.
+    An operation that has no float64 kernel runs in the precision of the model: it is
+    named, and differences are then allowed up to the square root of that precision's
+    rounding (3e-4 for float32) instead of 1e-9.
 
     Parameters
     ----------
@@ -299,7 +306,7 @@ def certify(
     Raises
     ------
     CertificateError
-        An output differs by more than a relative 1e-9, or is NaN somewhere.
+        An output differs by more than is allowed, or is NaN somewhere.
 
     Warns
     -----
@@ -322,13 +329,15 @@ def _certificate(
     symmetry: Symmetry,
 ) -> Certificate:
     """Compare a network's outputs under permutations, one by one."""
+    own = next(filter(torch.is_floating_point, model.state_dict().values()), None)
+    mode = _Precise(torch.float32 if own is None else own.dtype)
     double = without_tensors(model).double().cpu()
     doubled, arguments = pytree.tree_map_only(Tensor, _precise, (dict(state), inputs))
 
     def outputs(state: State) -> list[Tensor]:
         copies = pytree.tree_map_only(Tensor, torch.clone, arguments)
         # torch.cond would compile itself, in this mode, and keep that for later calls.
-        with torch.compiler.set_stance("force_eager"), _Precise():
+        with torch.compiler.set_stance("force_eager"), mode:
             returned = call(double, state, copies, expendable=True)
         return [
             leaf.to(torch.promote_types(leaf.dtype, torch.float64))
@@ -348,23 +357,25 @@ def _certificate(
         changed = outputs(_with_other_weights(doubled, symmetry))
         scales = [_typical(*pair) for pair in zip(before, changed, strict=True)]
         for number, values in enumerate(zip(before, changed, scales, strict=True)):
-            if symmetry.groups and _relative(*values) <= TOLERANCE:
+            if symmetry.groups and _relative(*values) <= mode.tolerance:
                 vacuous.append(number)
         for permutation in permutations:
             after = outputs(permutation.apply(doubled))
             for number, values in enumerate(zip(before, after, scales, strict=True)):
                 difference = _relative(*values)
-                if not difference <= TOLERANCE:  # also when it is nan
+                if not difference <= mode.tolerance:  # also when it is nan
                     names = list(symmetry.groups)
                     some = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
                     raise CertificateError(
                         f"permuting the {len(names)} groups {some} changes output "
                         f"{number} by a relative {difference:.1e} (allowed "
-                        f"{TOLERANCE:.0e}): the symmetry is wrong for this model; "
+                        f"{mode.tolerance:.0e}): the symmetry is wrong for this model; "
                         "please report the model with its torch version"
                     )
                 worst = max(worst, difference)
-    return Certificate(worst, len(permutations), len(before), tuple(vacuous))
+    return Certificate(
+        worst, len(permutations), len(before), tuple(vacuous), tuple(mode.coarse)
+    )
 
 
 def _warn_if_vacuous(certificate: Certificate) -> None:
@@ -383,7 +394,7 @@ def _with_other_weights(state: State, symmetry: Symmetry) -> dict[str, Tensor]:
     names = {site.name for group in symmetry.groups.values() for site in group.sites}
     return {
         name: value * (0.5 + torch.rand(value.shape, generator=generator))
-        if name in names and (value.is_floating_point() or value.is_complex())
+        if name in names and value.is_floating_point()
         else value
         for name, value in state.items()
     }
@@ -434,14 +445,22 @@ class _Precise(TorchDispatchMode):
 
     A norm or softmax in float32 would round at 1e-7, where a certificate could not
     tell rounding from a wrong symmetry, and constants may be in float32 or on
-    another device.
+    another device.  What has no float64 kernel, or looks at the bits of its values,
+    runs in the model's own dtype, and its result is taken back to float64.
     """
 
     supports_higher_order_operators = True
 
-    def __init__(self) -> None:
+    def __init__(self, own: torch.dtype) -> None:
         super().__init__()
+        self.own = own
+        self.coarse: dict[str, None] = {}
         self._defaults: list[torch.dtype] = []
+
+    @property
+    def tolerance(self) -> float:
+        """The relative difference that is allowed, after what has run so far."""
+        return torch.finfo(self.own).eps ** 0.5 if self.coarse else TOLERANCE
 
     def __enter__(self) -> _Precise:
         self._defaults.append(torch.get_default_dtype())
@@ -465,7 +484,20 @@ class _Precise(TorchDispatchMode):
             kwargs["device"] = torch.device("cpu")
         if not func._schema.is_mutable:  # which would write into the copy
             args, kwargs = pytree.tree_map_only(Tensor, _precise, (args, kwargs))
-        return func(*args, **kwargs)
+        if func is not torch.ops.aten.view.dtype:
+            try:
+                return func(*args, **kwargs)
+            except Exception:
+                if func._schema.is_mutable or self.own is torch.float64:
+                    raise
+        args, kwargs = pytree.tree_map_only(
+            Tensor,
+            lambda t: t.to(self.own) if t.is_floating_point() else t,
+            (args, kwargs),
+        )
+        result = func(*args, **kwargs)
+        self.coarse[func.name()] = None
+        return pytree.tree_map_only(Tensor, _precise, result)
 
     def _inside(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def inside(*args: Any) -> Any:
@@ -512,8 +544,10 @@ def _propagated(graph: Graph, state: State, units: Units) -> Shapes:
     for name in state:
         if name == first[name]:  # a shared tensor is permuted as one
             alone = sum(graph.uses(alias) for alias in graph.aliases[name]) == 1
+            # Costs and correlations are of real numbers.
+            why = "its values are complex" if state[name].is_complex() else None
             shapes.tensors[name] = fresh(
-                units, state[name].shape, parameter=name if alone else None
+                units, state[name].shape, why, parameter=name if alone else None
             )
     used: set[str] = set()
     for node in graph.nodes:

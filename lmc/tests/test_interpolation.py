@@ -318,6 +318,14 @@ def test_average_is_the_weighted_sum():
     assert mean["n"] is not states[0]["n"]
 
 
+def test_complex_tensors_are_interpolated_and_averaged():
+    """Real and imaginary parts, in complex128."""
+    a = {"w": torch.tensor([1 + 2j], dtype=torch.complex64)}
+    b = {"w": torch.tensor([3 - 2j], dtype=torch.complex64)}
+    for point in (interpolate(a, b, 0.25), average([a, b], [0.75, 0.25])):
+        assert torch.equal(point["w"], torch.tensor([1.5 + 1j], dtype=torch.complex64))
+
+
 def test_average_of_two_is_the_midpoint():
     """Interpolation at one half."""
     a, b = {"w": normal(7)}, {"w": normal(7, seed=1)}

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import lmc.rules
 import lmc.symmetry
 from lmc import CertificateError, Permutation, Symmetry, certify, discover
 from lmc.graph import TraceError
@@ -408,6 +409,75 @@ def test_unknown_operation_leaves_the_other_groups():
     assert sites(discover(randomized(model), torch.zeros(2, 4))) == {
         "0": "5: 0.weight:0 0.bias:0 2.first.weight:1"
     }
+
+
+class Bits(Layers):
+    def forward(self, x):
+        hidden = F.relu(self.first(x))
+        return self.last(hidden) + hidden.view(torch.int16).sum(-1, keepdim=True).sign()
+
+
+class Joined(Layers):
+    def forward(self, x):
+        hidden = F.relu(self.first(x))
+        return self.last(torch.cat([hidden[:, :6], hidden[:, 6:]], 1))
+
+
+class Turned(Layers):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("turn", torch.polar(torch.ones(6), torch.arange(6.0)))
+
+    def forward(self, x):
+        return self.last((self.first(x) * self.turn).abs())
+
+
+def test_single_bytes_are_refused():
+    """Two numbers of 16 bits for each of 32: no rule says whose they are."""
+    symmetry = discover(randomized(Bits()), torch.ones(2, 4))
+    assert not symmetry.groups
+    (reason,) = symmetry.refused
+    assert reason.startswith("no rule for single bytes in aten.view.dtype (node view")
+    assert "test_symmetry.py, line" in reason
+
+
+def test_an_operation_whose_rule_fails_is_refused(monkeypatch):
+    """Discovery goes on: it says where, and what the fault of the rule was."""
+
+    def faulty(call):
+        raise IndexError("no such axis")
+
+    monkeypatch.setitem(lmc.rules._RULES, "relu", faulty)
+    symmetry = discover(randomized(Layers()), torch.zeros(2, 4))
+    assert not symmetry.groups
+    (reason,) = symmetry.refused
+    start = "the rule fails (IndexError: no such axis) for aten.relu.default (node relu"
+    assert reason.startswith(start)
+    assert "test_symmetry.py, line" in reason
+    assert reason in {entry.reason for entry in symmetry.pinned}
+
+
+def test_an_empty_slice_has_no_units():
+    """A slice from the last unit on, joined to all of them, changes nothing."""
+    symmetry = discover(randomized(Joined()), torch.zeros(2, 4))
+    assert sites(symmetry) == {"first": "6: first.weight:0 first.bias:0 last.weight:1"}
+
+
+def test_complex_parameters_are_refused():
+    """They are named, and the error says how to write them."""
+    model = Turned()
+    model.turn = nn.Parameter(model._buffers.pop("turn"))
+    message = "turn are complex parameters.*call torch.view_as_complex in forward"
+    with pytest.raises(TraceError, match=message):
+        discover(model.eval(), torch.zeros(2, 4))
+
+
+def test_units_of_a_complex_buffer_are_pinned():
+    """No cost is computed of complex numbers."""
+    symmetry = discover(randomized(Turned()), torch.zeros(2, 4))
+    assert not symmetry.groups and not symmetry.refused
+    pinned = {(entry.name, entry.reason) for entry in symmetry.pinned}
+    assert ("first.weight", "its values are complex") in pinned
 
 
 def test_train_mode_is_refused():
@@ -867,6 +937,45 @@ def test_small_errors_are_caught_behind_a_cast():
         patch.setattr(Permutation, "apply", nearly)
         with pytest.raises(CertificateError, match=r"relative \d\.\de-0[89]"):
             certify(symmetry, model, state, x)
+
+
+@torch.library.custom_op("lmc_tests::scaled", mutates_args=())
+def scaled(x: Tensor, factor: float) -> Tensor:
+    """A kernel for float32 alone."""
+    if x.dtype != torch.float32:
+        raise NotImplementedError(f'"scaled" not implemented for {x.dtype}')
+    return x * factor
+
+
+scaled.register_fake(lambda x, factor: torch.empty_like(x))
+
+
+class Coarse(Layers):
+    """The logits of two layers come out of a kernel that has no float64."""
+
+    def forward(self, x):
+        return scaled(self.last(F.relu(self.first(x))), 0.5)
+
+
+def test_what_has_no_float64_runs_in_the_dtype_of_the_model():
+    """The certificate names it and allows for its rounding, which is all there is."""
+    model, x = randomized(Coarse()), normal(3, 4).float()
+    symmetry = discover(model, x)
+    assert {name: group.size for name, group in symmetry.groups.items()} == {"first": 6}
+    assert symmetry.certificate.coarse == ("lmc_tests::scaled",)
+    assert symmetry.certificate.relative_difference < 2e-7
+    wrong = without(symmetry, "first", ("first.bias", 0))
+    with pytest.raises(CertificateError, match=r"output 0 .*\(allowed 3e-04\)"):
+        certify(wrong, model, model.state_dict(), x)
+
+
+def test_what_fails_in_the_dtype_of_the_model_too_is_an_error():
+    """A shape that does not fit is not a matter of precision."""
+    model = randomized(Layers())
+    symmetry = discover(model, torch.zeros(2, 4))
+    assert symmetry.certificate.coarse == ()
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        certify(symmetry, model, model.state_dict(), torch.zeros(2, 5))
 
 
 class Away(Tensor):
