@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lmc.batches import as_arguments, check_logits
+from lmc.batches import as_arguments, check_logits, labelled
 from lmc.graph import State, call, in_train_mode
 
 LAMBDAS = tuple(index / 10 for index in range(11))
@@ -157,7 +157,8 @@ def average(
         State dicts of the same names and shapes.  Tensors that are neither floating
         point nor complex are taken from the first.
     weights
-        One for each network, with sum 1; by default all equal.
+        One for each network, with sum 1 (as far as a softmax in float32 has it); by
+        default all equal.
 
     Returns
     -------
@@ -180,7 +181,7 @@ def average(
         raise ValueError("nothing to average: give at least one network")
     if weights is None:
         weights = [1 / len(states)] * len(states)
-    if len(weights) != len(states) or abs(math.fsum(weights) - 1) > 1e-9:
+    if len(weights) != len(states) or abs(math.fsum(weights) - 1) > 1e-6:
         raise ValueError(
             f"{len(states)} networks need as many weights with sum 1, got {weights}"
         )
@@ -247,7 +248,7 @@ def evaluate(
     run = _runner(model, state) if isinstance(model, nn.Module) else model
     loss, right, samples = 0.0, 0, 0
     with torch.no_grad():
-        for inputs, targets in batches:
+        for inputs, targets in labelled(batches):
             arguments = as_arguments(inputs)
             logits = check_logits(run(state, *arguments), len(targets)).double()
             loss += float(F.cross_entropy(logits, targets, reduction="sum"))

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 
-from lmc.batches import as_arguments, batch_size
+from lmc.batches import as_arguments, batch_size, pairs
 from lmc.exported import argument, operation_name
 from lmc.graph import Around, Graph, Layer, State
 from lmc.operations import IDENTITIES, NORMALIZATIONS, POOLING
@@ -313,7 +313,7 @@ def feature_parts(
         moments[name].add(values.flatten(1))
 
     def prepared() -> Iterable[Any]:
-        for inputs, targets in batches:
+        for inputs, targets in pairs(batches):
             if constant == "zero" and not reference and batch_size(inputs):
                 start(inputs)
             yield inputs, targets
@@ -348,7 +348,7 @@ def observe(
     """
     samples = 0
     with torch.no_grad():
-        for inputs, _ in batches:
+        for inputs, _ in pairs(batches):
             arguments = as_arguments(inputs)
             if size := batch_size(arguments):
                 graph.run(state, *arguments, around=around)
