@@ -62,21 +62,17 @@ NORMALIZATIONS = frozenset(
 )
 
 POOLING = {
-    f"{kind}_pool{dimensions}d": dimensions
-    for kind in ("max", "avg", "adaptive_avg", "adaptive_max")
+    f"{kind}{dimensions}d": dimensions
+    for kind in (
+        "max_pool avg_pool adaptive_avg_pool adaptive_max_pool upsample_nearest".split()
+    )
     for dimensions in (1, 2, 3)
 } | {
-    f"upsample_{kind}{dimensions}d": dimensions
-    for kind, dimensions in (
-        ("nearest", 1),
-        ("nearest", 2),
-        ("nearest", 3),
-        ("nearest_exact", 2),
-        ("linear", 1),
-        ("bilinear", 2),
-        ("bicubic", 2),
-        ("trilinear", 3),
-    )
+    "upsample_linear1d": 1,
+    "upsample_nearest_exact2d": 2,
+    "upsample_bilinear2d": 2,
+    "upsample_bicubic2d": 2,
+    "upsample_trilinear3d": 3,
 }
 """Pooling and interpolation over the last axes, channel by channel: of how many."""
 
