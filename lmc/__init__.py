@@ -12,6 +12,7 @@ The ladder of a merge, from two state dicts ``a`` and ``b`` of one architecture:
     merged = rescale.fuse(middle)
 """
 
+from lmc import pruning, retraining
 from lmc.features import l2_distance
 from lmc.homogeneous import homogeneous_degrees, interpolate_homogeneous
 from lmc.interpolation import (
@@ -86,8 +87,10 @@ __all__ = [
     "match_sequentially",
     "match_to_reference",
     "preserve_first",
+    "pruning",
     "renormalize",
     "reset",
+    "retraining",
     "statistics",
     "straight_through",
     "weight_matching",

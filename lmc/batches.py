@@ -1,5 +1,6 @@
 """What goes into a model and what comes out of it, batch by batch."""
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from torch import Tensor
@@ -18,6 +19,46 @@ def as_arguments(inputs: Any) -> tuple[Any, ...]:
     ((1, 2), (1, 2), ({'x': 1},))
     """
     return tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
+
+
+def pairs(batches: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+    """Yield the inputs and targets of each batch, None for targets that it lacks.
+
+    A batch is a pair, as data loaders of labelled data give it; a tuple or list of the
+    inputs alone, as those of unlabelled data do; or the inputs themselves.
+
+    Raises
+    ------
+    ValueError
+        A batch has more than two parts.
+
+    Examples
+    --------
+    >>> list(pairs([("x", "y"), ["x"], {"ids": "x"}]))
+    [('x', 'y'), ('x', None), ({'ids': 'x'}, None)]
+    """
+    for batch in batches:
+        parts = batch if isinstance(batch, (tuple, list)) else [batch]
+        if len(parts) > 2:
+            raise ValueError(
+                f"a batch is a pair of inputs and targets, got {len(parts)} parts: "
+                "give several inputs as a tuple, ((first, second), targets)"
+            )
+        yield parts[0], parts[1] if len(parts) == 2 else None
+
+
+def labelled(batches: Iterable[Any]) -> Iterator[tuple[Any, Tensor]]:
+    """Yield the inputs and targets of each batch.
+
+    Raises
+    ------
+    ValueError
+        A batch has no targets; or as for :func:`pairs`.
+    """
+    for inputs, targets in pairs(batches):
+        if targets is None:
+            raise ValueError("a loss needs labels: give pairs of inputs and targets")
+        yield inputs, targets
 
 
 def batch_size(arguments: Any) -> int:

@@ -29,20 +29,13 @@ from lmc.exported import (
     traced_at,
     written_into,
 )
+from lmc.operations import ACTIVATIONS, CURVES, ELEMENTWISE, LAYERS
 
 State = Mapping[str, Tensor]
 """Parameters and buffers by name, as ``model.state_dict()`` gives them."""
 
 Around = Callable[..., Any]
 """Stands in for an operation: called as ``around(operation, *args, **kwargs)``."""
-
-LAYERS = {
-    "conv1d": ("convolution", 1),
-    "conv2d": ("convolution", 1),
-    "conv3d": ("convolution", 1),
-    "linear": ("linear", -1),
-}
-"""From an operation to the kind of its layer and the axis of its output's channels."""
 
 
 class TraceError(ValueError):
@@ -107,6 +100,9 @@ class Graph:
         Convolutions and linear layers in the order of their execution.
     batch_norms : tuple of BatchNorm
         BatchNorm operations in the order of their execution.
+    nonlinearities : frozenset of str
+        Operations whose output is the activation of units.  Of a function of one
+        value that is written out, such as ``x / (1 + abs(x))``, the last operation.
     """
 
     def __init__(self, program: torch.export.ExportedProgram, model: nn.Module):
@@ -126,6 +122,7 @@ class Graph:
         self.aliases = _aliases(model)
         self.layers = tuple(filter(None, map(self._layer, self.nodes)))
         self.batch_norms = tuple(filter(None, map(self._batch_norm, self.nodes)))
+        self.nonlinearities = self._nonlinearities()
         # Each access to call_spec makes a class: as slow as running a small network.
         self._in_spec, self._out_spec = program.call_spec
         self._sizes = first_axes(program)
@@ -305,6 +302,29 @@ class Graph:
             return None
         return BatchNorm(node.name, mean, variance)
 
+    def _nonlinearities(self) -> frozenset[str]:
+        found: set[str] = set()
+        # For what is computed position by position from one value: that value, and the
+        # operations on the way that are not linear.
+        ways: dict[Node, tuple[Node, frozenset[str]]] = {}
+        for node in self.nodes:
+            operation = operation_name(node)
+            if node.op != "call_function" or operation not in ELEMENTWISE:
+                continue
+            if operation in ACTIVATIONS:
+                found.add(node.name)
+            values = [n for n in node.all_input_nodes if n.name not in self.tensors]
+            before = [ways.get(value, (value, frozenset())) for value in values]
+            if len({start for start, _ in before}) != 1:
+                continue
+            curved = frozenset[str]().union(*(names for _, names in before))
+            if len(values) > 1 and curved:  # a formula
+                found = found - curved | {node.name}
+            if node.name in found or operation in CURVES:
+                curved |= {node.name}
+            ways[node] = before[0][0], curved
+        return frozenset(found)
+
 
 class _Interpreter(Interpreter):
     def __init__(self, module: GraphModule, around: Mapping[str, Around]):
@@ -347,8 +367,8 @@ def trace(model: nn.Module, *example_inputs: Any) -> Graph:
     Raises
     ------
     TraceError
-        The model is in train mode, does not run on the inputs, ``torch.export``
-        refuses it, or the inputs are of a single sample.
+        The model is in train mode, has complex parameters, or does not run on the
+        inputs; ``torch.export`` refuses it; or the inputs are of a single sample.
 
     Examples
     --------
@@ -362,6 +382,12 @@ def trace(model: nn.Module, *example_inputs: Any) -> Graph:
         raise TraceError(
             "the model (or a part of it) is in train mode, where dropout and "
             "BatchNorm make it no function of its parameters: call model.eval() first"
+        )
+    if found := [name for name, p in model.named_parameters() if p.is_complex()]:
+        raise TraceError(
+            f"{', '.join(found[:3])} are complex parameters, and costs, statistics and "
+            "averages here are of real numbers: hold real and imaginary parts in one "
+            "real parameter, and call torch.view_as_complex in forward"
         )
     first = [
         value.shape[0]

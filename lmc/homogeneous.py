@@ -12,18 +12,7 @@ from torch.fx import Node
 from lmc.exported import argument, operation_name
 from lmc.graph import Graph, State
 from lmc.interpolation import interpolate
-from lmc.rules import POOLING
-
-_KEEPING = frozenset(
-    "relu leaky_relu abs dropout feature_dropout clone contiguous detach alias to "
-    "_to_copy flatten view reshape _unsafe_view squeeze unsqueeze unflatten permute "
-    "transpose mean sum amax amin slice select expand pad getitem chunk split".split()
-) | {name for name in POOLING if "lp_pool" not in name}
-"""Functions f with f(c x) = c f(x) for c > 0."""
-
-_JOINING = frozenset("add cat stack maximum minimum sub".split())
-"""Such functions of several values, which must be of one degree."""
-
+from lmc.operations import HOMOGENEOUS, JOINS
 
 Joins = Literal["refuse", "longest"]
 """What to do where paths of different numbers of layers are joined."""
@@ -89,11 +78,9 @@ def homogeneous_degrees(graph: Graph, *, joins: Joins = "refuse") -> dict[str, i
                 and biases.setdefault(bias, degrees[node]) != (degrees[node])
             ):
                 raise ValueError(f"{bias} is used at several depths: it has no degree")
-        elif operation_name(node) in _KEEPING:
+        elif operation_name(node) in HOMOGENEOUS:
             degrees[node] = found[0]
-        elif operation_name(node) in _JOINING and len(node.all_input_nodes) == len(
-            found
-        ):
+        elif operation_name(node) in JOINS and len(node.all_input_nodes) == len(found):
             if len(set(found)) > 1 and joins == "refuse":
                 raise ValueError(
                     f"{node.target} (node {node.name}) joins paths of "
@@ -113,7 +100,7 @@ def homogeneous_degrees(graph: Graph, *, joins: Joins = "refuse") -> dict[str, i
 def _constant(node: Node) -> Any:
     """The number that an operation joins to the values that it takes, 0 for none."""
     number = None
-    if operation_name(node) in _JOINING:
+    if operation_name(node) in JOINS:
         number = argument(node, "other")
     elif operation_name(node) == "pad":
         number = argument(node, "value")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lmc.batches import as_arguments, check_logits
+from lmc.batches import as_arguments, check_logits, labelled
 from lmc.graph import State, call, in_train_mode
 
 LAMBDAS = tuple(index / 10 for index in range(11))
@@ -112,8 +112,8 @@ def interpolate(a: State, b: State, lam: float) -> dict[str, Tensor]:
     Parameters
     ----------
     a, b
-        State dicts of the same names and shapes.  Tensors that are not floating
-        point (BatchNorm's count of batches) are taken from ``a``.
+        State dicts of the same names and shapes.  Tensors that are neither floating
+        point nor complex (BatchNorm's count of batches) are taken from ``a``.
     lam
         Point on the line: 0 gives ``a``, 1 gives ``b``.
 
@@ -137,8 +137,9 @@ def interpolate(a: State, b: State, lam: float) -> dict[str, Tensor]:
     point: dict[str, Tensor] = {}
     for name, mine in a.items():
         its = b[name]
-        if mine.is_floating_point():
-            mixed = (1 - lam) * mine.double() + lam * its.to(mine.device).double()
+        if mine.is_floating_point() or mine.is_complex():
+            wide = torch.promote_types(mine.dtype, torch.float64)
+            mixed = (1 - lam) * mine.to(wide) + lam * its.to(mine.device, wide)
             point[name] = mixed.to(mine.dtype)
         else:
             point[name] = mine.clone()
@@ -153,10 +154,11 @@ def average(
     Parameters
     ----------
     states
-        State dicts of the same names and shapes.  Tensors that are not floating
-        point are taken from the first.
+        State dicts of the same names and shapes.  Tensors that are neither floating
+        point nor complex are taken from the first.
     weights
-        One for each network, with sum 1; by default all equal.
+        One for each network, with sum 1 (as far as a softmax in float32 has it); by
+        default all equal.
 
     Returns
     -------
@@ -179,7 +181,7 @@ def average(
         raise ValueError("nothing to average: give at least one network")
     if weights is None:
         weights = [1 / len(states)] * len(states)
-    if len(weights) != len(states) or abs(math.fsum(weights) - 1) > 1e-9:
+    if len(weights) != len(states) or abs(math.fsum(weights) - 1) > 1e-6:
         raise ValueError(
             f"{len(states)} networks need as many weights with sum 1, got {weights}"
         )
@@ -187,10 +189,11 @@ def average(
         _check_alike(states[0], other)
     mean: dict[str, Tensor] = {}
     for name, first in states[0].items():
-        if first.is_floating_point():
-            total = torch.zeros_like(first, dtype=torch.float64)
+        if first.is_floating_point() or first.is_complex():
+            wide = torch.promote_types(first.dtype, torch.float64)
+            total = torch.zeros_like(first, dtype=wide)
             for weight, state in zip(weights, states, strict=True):
-                total += weight * state[name].to(first.device).double()
+                total += weight * state[name].to(first.device, wide)
             mean[name] = total.to(first.dtype)
         else:
             mean[name] = first.clone()
@@ -245,7 +248,7 @@ def evaluate(
     run = _runner(model, state) if isinstance(model, nn.Module) else model
     loss, right, samples = 0.0, 0, 0
     with torch.no_grad():
-        for inputs, targets in batches:
+        for inputs, targets in labelled(batches):
             arguments = as_arguments(inputs)
             logits = check_logits(run(state, *arguments), len(targets)).double()
             loss += float(F.cross_entropy(logits, targets, reduction="sum"))

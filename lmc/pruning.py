@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
-from lmc.batches import as_arguments, batch_size, check_logits
+from lmc.batches import as_arguments, batch_size, check_logits, pairs
 from lmc.graph import Graph, State
 
 Update = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
@@ -434,7 +434,7 @@ def _mini_batches(
     """Cut and join batches into such of one size; a rest is left out."""
     held: list[Any] = []
     count = 0
-    for inputs, targets in batches:
+    for inputs, targets in pairs(batches):
         if targets is None:
             raise ValueError(
                 "WoodFisher needs labels: give pairs of inputs and targets"

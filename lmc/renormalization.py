@@ -23,9 +23,10 @@ from torch.fx import Node
 from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
-from lmc.batches import as_arguments, batch_size
+from lmc.batches import as_arguments, batch_size, pairs
 from lmc.exported import operation_name
-from lmc.graph import LAYERS, Around, BatchNorm, Graph, Layer, State
+from lmc.graph import Around, BatchNorm, Graph, Layer, State
+from lmc.operations import LAYERS
 
 EPSILON = 1e-5
 """Added to a variance before its root, as in BatchNorm."""
@@ -173,16 +174,19 @@ class Renormalization:
 def default_layers(graph: Graph) -> tuple[str, ...]:
     """Return the layers that are renormalized unless others are named.
 
-    All convolutions; in a model without any, all linear layers but the last, whose
-    outputs are the logits.  Of either, those are left out whose weight is computed
-    from parameters (as by ``torch.nn.utils.parametrizations.weight_norm``): they are
-    no layers of the graph, which may leave none.  arXiv 2402.05966 wraps every
-    convolution of a VGG, but in residual networks only those inside the blocks
+    All convolutions.  In a model of more linear layers than convolutions (before the
+    last linear layer, whose outputs are the logits), as a transformer behind a
+    convolution that cuts patches, all layers before that last one.  Those are left out
+    whose weight is computed from parameters (as by
+    ``torch.nn.utils.parametrizations.weight_norm``): they are no layers of the graph,
+    which may leave none.  arXiv 2402.05966 wraps every convolution of a VGG, but in
+    residual networks only those inside the blocks
     (:meth:`lmc.models.ResNet.block_convolutions`): name them there.
     """
     nodes = _operations(graph)
     convolutions = {node.name for node in nodes if _kind(node) == "convolution"}
-    chosen = convolutions or {node.name for node in nodes[:-1]}
+    hidden = {node.name for node in nodes[:-1]}
+    chosen = hidden if len(hidden - convolutions) > len(convolutions) else convolutions
     return tuple(layer.name for layer in graph.layers if layer.node in chosen)
 
 
@@ -334,7 +338,10 @@ def renormalize(
 
     As in BatchNorm and in the published code, :data:`EPSILON` is added to the present
     variance before its root: a channel attains its goal deviation as far as its
-    variance is large beside 1e-5 (half of it at a deviation of 1.8e-3).
+    variance is large beside 1e-5 (half of it at a deviation of 1.8e-3).  Of a channel
+    that is constant in ``state``, as pruning may leave it, the published formula of
+    RESCALE multiplies the constant too: by 316 times the goal deviation, so by 0 where
+    the channel is constant in the goal as well.  REPAIR sets it to the goal mean.
 
     Parameters
     ----------
@@ -516,7 +523,7 @@ class _FirstSamples:
 
     def __iter__(self) -> Iterator[Any]:
         left = self.samples
-        for inputs, targets in self.batches:
+        for inputs, targets in pairs(self.batches):
             count = batch_size(inputs)
             if count >= left:
                 yield _cut(inputs, left), _cut(targets, left)
@@ -719,7 +726,7 @@ def _run_all(
     """Run a network on all batches for what ``around`` sees of it."""
     empty = True
     with torch.no_grad():
-        for inputs, _ in batches:
+        for inputs, _ in pairs(batches):
             arguments = as_arguments(inputs)
             empty = False
             try:

@@ -8,6 +8,7 @@ rule pins every unit that it touches (:func:`apply_rule`), which is always sound
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -17,52 +18,8 @@ from torch.fx import Node
 
 from lmc.axes import Algebra, Axes, Block
 from lmc.exported import argument, operation_name
-from lmc.units import Ints, Units
-
-POINTWISE = frozenset(
-    "relu relu6 leaky_relu elu selu celu gelu silu mish sigmoid tanh hardtanh "
-    "hardsigmoid hardswish softplus exp log log1p expm1 sqrt rsqrt abs neg square "
-    "clamp clamp_min clamp_max reciprocal sin cos erf sign round floor ceil "
-    "softsign logsigmoid hardshrink softshrink tanhshrink threshold".split()
-)
-"""Nonlinearities and other functions of a single value.
-
-Activation matching reads a unit's activation behind them."""
-
-ELEMENTWISE = frozenset(
-    "add sub rsub mul div pow maximum minimum where masked_fill lerp addcmul prelu "
-    "dropout feature_dropout alpha_dropout clone contiguous detach detach_ alias to "
-    "type_as _to_copy lift_fresh lift_fresh_copy zero fill copy eq ne lt le gt ge "
-    "logical_and logical_or logical_not isnan isinf isfinite nan_to_num".split()
-)
-"""Other functions that treat each position alike, with broadcasting."""
-
-FACTORIES = frozenset(
-    "zeros ones full empty arange linspace eye tril triu new_zeros new_ones new_full "
-    "new_empty zeros_like ones_like full_like empty_like scalar_tensor".split()
-)
-"""Functions whose result depends on no value of their arguments.
-
-``tril`` and ``triu`` of such a result are one too; of others they have no rule."""
-
-POOLING = {
-    f"{kind}_pool{dimensions}d": dimensions
-    for kind in ("max", "avg", "lp", "adaptive_avg", "adaptive_max")
-    for dimensions in (1, 2, 3)
-} | {
-    f"upsample_{kind}{dimensions}d": dimensions
-    for kind, dimensions in (
-        ("nearest", 1),
-        ("nearest", 2),
-        ("nearest", 3),
-        ("nearest_exact", 2),
-        ("linear", 1),
-        ("bilinear", 2),
-        ("bicubic", 2),
-        ("trilinear", 3),
-    )
-}
-"""Pooling and interpolation over the last axes, channel by channel."""
+from lmc.operations import ELEMENTWISE, FACTORIES, POOLING, RESHAPES
+from lmc.units import Ints, TooFine, Units
 
 
 class Shapes:
@@ -202,8 +159,11 @@ def apply_rule(node: Node, shapes: Shapes) -> None:
         if explained is None:
             raise Refused("no rule for")
         shapes[node] = explained(Call(node, shapes))
-    except Refused as refusal:
-        reason = f"{refusal} {where(node)}"
+    except TooFine:
+        raise  # asks to begin anew with coarser units
+    except Exception as error:
+        fault = f"the rule fails ({type(error).__name__}: {error}) for"
+        reason = f"{error if isinstance(error, Refused) else fault} {where(node)}"
         shapes.refused.append(reason)
         algebra = Algebra(shapes.units, reason)
         for source in node.all_input_nodes:
@@ -241,7 +201,7 @@ def where(node: Node) -> str:
 # Position by position.
 
 
-@rule(*POINTWISE, *ELEMENTWISE)
+@rule(*ELEMENTWISE)
 def _elementwise(call: Call) -> Axes:
     if operation_name(call.node) == "prelu" and call.axes(1).sizes != (1,):
         return call.along(call.axes(0), [1], [1])
@@ -446,8 +406,10 @@ def _embedding(call: Call) -> Axes:
 # What only moves data.
 
 
-@rule("flatten", "view", "reshape", "_unsafe_view", "squeeze", "unsqueeze", "unflatten")
+@rule(*RESHAPES)
 def _reshape(call: Call) -> Axes:
+    if prod(call.axes(0).sizes) != prod(call.sizes):
+        raise Refused("no rule for single bytes in")
     return call.algebra.reshape(call.axes(0), call.sizes)
 
 
@@ -492,7 +454,8 @@ def _expand(call: Call) -> Axes:
 @rule("cat", "concat", "concatenate")
 def _cat(call: Call) -> Axes:
     parts = [call.shapes[tensor] for tensor in call.given(0)]
-    return call.algebra.cat(parts, call.dim(1, parts[0]))
+    dim = call.dim(1, parts[0])
+    return call.algebra.cat([p for p in parts if p.sizes[dim]] or parts, dim)
 
 
 @rule("stack")
@@ -549,6 +512,8 @@ def _slice(call: Call) -> Axes:
     dim = call.dim(1, features)
     if features.sizes[dim] == call.sizes[dim]:
         return features
+    if call.sizes[dim] == 0:
+        return Axes(call.sizes)
     start, step = call.given(2, 0) or 0, call.given("step", 1)
     if not isinstance(start, int) or not isinstance(step, int):
         if features.over(dim):

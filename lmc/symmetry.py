@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,10 +16,9 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lmc.axes import Algebra, fresh
-from lmc.exported import operation_name
 from lmc.graph import Graph, State, call, trace, without_tensors
 from lmc.permutation import Permutation
-from lmc.rules import POINTWISE, Shapes, apply_rule, sizes
+from lmc.rules import Shapes, apply_rule, sizes
 from lmc.units import Family, TooFine, Units
 
 TOLERANCE = 1e-9
@@ -120,13 +120,25 @@ class Certificate:
     Attributes
     ----------
     relative_difference
-        Largest difference of outputs over the largest output, in float64.
+        Largest difference of an entry of an output, in float64, relative to the entry
+        or to what the output's entries typically change by when the weights of the
+        units do, whichever is larger.  Infinite entries must stay as they are.
     permutations
         Number of random permutations tried.
+    outputs
+        Number of tensors that the model returns.
+    vacuous
+        Those (counted from 0) that stay the same when the weights of the units change,
+        and so are no evidence: a mask that is returned, what lies behind zeros.
+    coarse
+        Operations without a float64 kernel, which ran in the precision of the model.
     """
 
     relative_difference: float
     permutations: int
+    outputs: int
+    vacuous: tuple[int, ...]
+    coarse: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +195,8 @@ def discover(model: nn.Module, *example_inputs: Any) -> Symmetry:
     An operation without a rule pins what it touches and is listed with its source
     line in ``Symmetry.refused``.  The result is certified: the model itself is run
     in float64 under random permutations, with its weights and with noisy ones (on the
-    CPU; where the model casts to a lower precision, in float64 all the same).
+    CPU; where the model casts to a lower precision, in float64 all the same; but for
+    operations that have no float64 kernel, see :attr:`Certificate.coarse`).
 
     Parameters
     ----------
@@ -228,7 +241,7 @@ def discover(model: nn.Module, *example_inputs: Any) -> Symmetry:
         refused=tuple(dict.fromkeys(shapes.refused)),
         shapes={name: tuple(t.shape) for name, t in model.state_dict().items()},
         graph=graph,
-        certificate=Certificate(0.0, 0),
+        certificate=Certificate(0.0, 0, 0, ()),
     )
     generator = torch.Generator().manual_seed(0)
     noisy = _noisy_state(model.state_dict(), graph, generator)
@@ -242,15 +255,17 @@ def discover(model: nn.Module, *example_inputs: Any) -> Symmetry:
     )
     everything = Permutation.cyclic(symmetry, generator)
     apart = list(_telling_apart(symmetry, generator))
-    own = _differences(
+    # Initial zeros may hide a wrong group in the network itself, not in a noisy one.
+    own = _certificate(
         model, model.state_dict(), example_inputs, [everything], symmetry
     )
-    noisy_ones = _differences(
-        model, noisy, random_inputs, [everything, *apart], symmetry
-    )
-    differences = [*own, *noisy_ones]
+    decisive = _certificate(model, noisy, random_inputs, [everything, *apart], symmetry)
+    _warn_if_vacuous(decisive)
+    worst = max(own.relative_difference, decisive.relative_difference)
+    count = own.permutations + decisive.permutations
     return replace(
-        symmetry, certificate=Certificate(max(differences), len(differences))
+        symmetry,
+        certificate=replace(decisive, relative_difference=worst, permutations=count),
     )
 
 
@@ -265,6 +280,9 @@ def certify(
     """Check in float64 that permuting a network leaves its function unchanged.
 
     The model runs on the CPU, and in float64 also where it casts to float32 or lower.
+    An operation that has no float64 kernel runs in the precision of the model: it is
+    named, and differences are then allowed up to the square root of that precision's
+    rounding (3e-4 for float32) instead of 1e-9.
 
     Parameters
     ----------
@@ -288,50 +306,124 @@ def certify(
     Raises
     ------
     CertificateError
-        The outputs differ by more than a relative 1e-9, or are not finite.
+        An output differs by more than is allowed, or is NaN somewhere.
+
+    Warns
+    -----
+    UserWarning
+        No output depends on the weights of the units: the certificate shows nothing.
     """
     if permutation is None:
         generator = generator or torch.Generator().manual_seed(0)
         permutation = Permutation.cyclic(symmetry, generator)
-    (difference,) = _differences(model, state, inputs, [permutation], symmetry)
-    return Certificate(difference, permutations=1)
+    found = _certificate(model, state, inputs, [permutation], symmetry)
+    _warn_if_vacuous(found)
+    return found
 
 
-def _differences(
+def _certificate(
     model: nn.Module,
     state: State,
     inputs: tuple[Any, ...],
     permutations: Sequence[Permutation],
     symmetry: Symmetry,
-) -> list[float]:
-    """Relative float64 differences of a network's outputs under permutations."""
+) -> Certificate:
+    """Compare a network's outputs under permutations, one by one."""
+    own = next(filter(torch.is_floating_point, model.state_dict().values()), None)
+    mode = _Precise(torch.float32 if own is None else own.dtype)
     double = without_tensors(model).double().cpu()
     doubled, arguments = pytree.tree_map_only(Tensor, _precise, (dict(state), inputs))
 
-    def outputs(state: State) -> Tensor:
+    def outputs(state: State) -> list[Tensor]:
         copies = pytree.tree_map_only(Tensor, torch.clone, arguments)
         # torch.cond would compile itself, in this mode, and keep that for later calls.
-        with torch.compiler.set_stance("force_eager"), _Precise():
-            return _outputs(call(double, state, copies, expendable=True))
+        with torch.compiler.set_stance("force_eager"), mode:
+            returned = call(double, state, copies, expendable=True)
+        return [
+            leaf.to(torch.promote_types(leaf.dtype, torch.float64))
+            for leaf in pytree.tree_leaves(returned)
+            if isinstance(leaf, Tensor)
+        ]
 
-    differences = []
+    worst, vacuous = 0.0, []
     with torch.no_grad():
         before = outputs(doubled)
-        scale = max(float(before.abs().max()), torch.finfo(torch.float64).tiny)
+        for number, output in enumerate(before):
+            if bool(output.isnan().any()):
+                raise CertificateError(
+                    f"output {number} has entries that are NaN, which shows nothing: "
+                    "certify with a network and inputs that give numbers"
+                )
+        changed = outputs(_with_other_weights(doubled, symmetry))
+        scales = [_typical(*pair) for pair in zip(before, changed, strict=True)]
+        for number, values in enumerate(zip(before, changed, scales, strict=True)):
+            if symmetry.groups and _relative(*values) <= mode.tolerance:
+                vacuous.append(number)
         for permutation in permutations:
             after = outputs(permutation.apply(doubled))
-            differences.append(float((after - before).abs().max()) / scale)
-            if not differences[-1] <= TOLERANCE:  # also when it is nan
-                names = list(symmetry.groups)
-                some = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-                raise CertificateError(
-                    f"permuting the {len(names)} groups {some} changes the "
-                    f"outputs by a relative {differences[-1]:.1e} (allowed "
-                    f"{TOLERANCE:.0e}): the symmetry is wrong for this model, or the "
-                    "model's outputs are not finite; please report the model with "
-                    "its torch version"
-                )
-    return differences
+            for number, values in enumerate(zip(before, after, scales, strict=True)):
+                difference = _relative(*values)
+                if not difference <= mode.tolerance:  # also when it is nan
+                    names = list(symmetry.groups)
+                    some = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+                    raise CertificateError(
+                        f"permuting the {len(names)} groups {some} changes output "
+                        f"{number} by a relative {difference:.1e} (allowed "
+                        f"{mode.tolerance:.0e}): the symmetry is wrong for this model; "
+                        "please report the model with its torch version"
+                    )
+                worst = max(worst, difference)
+    return Certificate(
+        worst, len(permutations), len(before), tuple(vacuous), tuple(mode.coarse)
+    )
+
+
+def _warn_if_vacuous(certificate: Certificate) -> None:
+    if len(certificate.vacuous) == certificate.outputs:
+        warnings.warn(
+            "the certificate shows nothing: no output changes when the weights of the "
+            "units do, as behind a layer of zeros; certify another network of this "
+            "architecture",
+            stacklevel=3,
+        )
+
+
+def _with_other_weights(state: State, symmetry: Symmetry) -> dict[str, Tensor]:
+    """Multiply what groups act on by factors near 1, each entry by its own."""
+    generator = torch.Generator().manual_seed(0)
+    names = {site.name for group in symmetry.groups.values() for site in group.sites}
+    return {
+        name: value * (0.5 + torch.rand(value.shape, generator=generator))
+        if name in names and value.is_floating_point()
+        else value
+        for name, value in state.items()
+    }
+
+
+def _change(before: Tensor, after: Tensor) -> Tensor:
+    """Absolute differences of an output, entry by entry; 0 for equal infinities."""
+    if before.shape != after.shape:
+        return torch.tensor(math.inf)
+    return (after - before).abs().masked_fill(before == after, 0.0)
+
+
+def _typical(before: Tensor, after: Tensor) -> float:
+    """Median of the entries' changes, of those that change by a finite value.
+
+    Entries that a mask sets, to a huge value or an infinite one, do not change: they
+    have no part in it, however many they are.
+    """
+    change = _change(before, after)
+    change = change[(change > 0) & change.isfinite()]
+    return float(change.median()) if change.numel() else 0.0
+
+
+def _relative(before: Tensor, after: Tensor, scale: float) -> float:
+    """Largest change of an entry, relative to the entry or the scale."""
+    change = _change(before, after)
+    size = before.abs().masked_fill(before.isinf(), 0.0).clamp(min=scale)
+    ratio = (change / size).masked_fill(change == 0, 0.0)
+    return float(ratio.max()) if ratio.numel() else 0.0
 
 
 _PRECISE = {
@@ -353,14 +445,22 @@ class _Precise(TorchDispatchMode):
 
     A norm or softmax in float32 would round at 1e-7, where a certificate could not
     tell rounding from a wrong symmetry, and constants may be in float32 or on
-    another device.
+    another device.  What has no float64 kernel, or looks at the bits of its values,
+    runs in the model's own dtype, and its result is taken back to float64.
     """
 
     supports_higher_order_operators = True
 
-    def __init__(self) -> None:
+    def __init__(self, own: torch.dtype) -> None:
         super().__init__()
+        self.own = own
+        self.coarse: dict[str, None] = {}
         self._defaults: list[torch.dtype] = []
+
+    @property
+    def tolerance(self) -> float:
+        """The relative difference that is allowed, after what has run so far."""
+        return torch.finfo(self.own).eps ** 0.5 if self.coarse else TOLERANCE
 
     def __enter__(self) -> _Precise:
         self._defaults.append(torch.get_default_dtype())
@@ -384,7 +484,20 @@ class _Precise(TorchDispatchMode):
             kwargs["device"] = torch.device("cpu")
         if not func._schema.is_mutable:  # which would write into the copy
             args, kwargs = pytree.tree_map_only(Tensor, _precise, (args, kwargs))
-        return func(*args, **kwargs)
+        if func is not torch.ops.aten.view.dtype:
+            try:
+                return func(*args, **kwargs)
+            except Exception:
+                if func._schema.is_mutable or self.own is torch.float64:
+                    raise
+        args, kwargs = pytree.tree_map_only(
+            Tensor,
+            lambda t: t.to(self.own) if t.is_floating_point() else t,
+            (args, kwargs),
+        )
+        result = func(*args, **kwargs)
+        self.coarse[func.name()] = None
+        return pytree.tree_map_only(Tensor, _precise, result)
 
     def _inside(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def inside(*args: Any) -> Any:
@@ -431,8 +544,10 @@ def _propagated(graph: Graph, state: State, units: Units) -> Shapes:
     for name in state:
         if name == first[name]:  # a shared tensor is permuted as one
             alone = sum(graph.uses(alias) for alias in graph.aliases[name]) == 1
+            # Costs and correlations are of real numbers.
+            why = "its values are complex" if state[name].is_complex() else None
             shapes.tensors[name] = fresh(
-                units, state[name].shape, parameter=name if alone else None
+                units, state[name].shape, why, parameter=name if alone else None
             )
     used: set[str] = set()
     for node in graph.nodes:
@@ -565,7 +680,7 @@ def _seen(graph: Graph, shapes: Shapes) -> list[_Seen]:
     layers = {layer.node for layer in graph.layers}
     seen = []
     for node in graph.nodes:
-        pointwise = operation_name(node) in POINTWISE
+        pointwise = node.name in graph.nonlinearities
         if node.op != "call_function" or node not in shapes:
             continue
         if not pointwise and node.name not in layers:
@@ -624,9 +739,3 @@ def _noisy_state(
     for name, aliases in graph.aliases.items():
         noisy[name] = noisy[aliases[0]]
     return noisy
-
-
-def _outputs(outputs: Any) -> Tensor:
-    """Flatten whatever a model returns into one vector."""
-    leaves = [leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, Tensor)]
-    return torch.cat([leaf.double().flatten() for leaf in leaves])

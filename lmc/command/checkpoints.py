@@ -54,7 +54,7 @@ def read(path: Path) -> Checkpoint:
     except safetensors.SafetensorError:
         state, metadata = _read_pickle(path), {}
     for name, tensor in state.items():
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+        if not bool(tensor.isfinite().all()):
             raise CommandError(
                 f"{path}: {name} has values that are NaN or infinite: the network has "
                 "diverged"

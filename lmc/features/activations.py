@@ -11,21 +11,10 @@ from torch import Tensor
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 
-from lmc.batches import as_arguments, batch_size
+from lmc.batches import as_arguments, batch_size, pairs
 from lmc.exported import argument, operation_name
 from lmc.graph import Around, Graph, Layer, State
-
-_NONLINEARITIES = frozenset(
-    "relu relu6 leaky_relu elu selu celu gelu silu mish sigmoid tanh hardtanh "
-    "hardswish hardsigmoid softplus softsign prelu rrelu logsigmoid threshold".split()
-)
-
-_NORMALIZATIONS = frozenset("batch_norm layer_norm group_norm instance_norm".split())
-
-_UNIT_BY_UNIT = frozenset(
-    "dropout feature_dropout alpha_dropout contiguous clone to detach "
-    "max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d".split()
-)
+from lmc.operations import IDENTITIES, NORMALIZATIONS, POOLING
 
 
 @dataclass(frozen=True, eq=False)
@@ -324,7 +313,7 @@ def feature_parts(
         moments[name].add(values.flatten(1))
 
     def prepared() -> Iterable[Any]:
-        for inputs, targets in batches:
+        for inputs, targets in pairs(batches):
             if constant == "zero" and not reference and batch_size(inputs):
                 start(inputs)
             yield inputs, targets
@@ -359,7 +348,7 @@ def observe(
     """
     samples = 0
     with torch.no_grad():
-        for inputs, _ in batches:
+        for inputs, _ in pairs(batches):
             arguments = as_arguments(inputs)
             if size := batch_size(arguments):
                 graph.run(state, *arguments, around=around)
@@ -490,7 +479,7 @@ def _nonlinearity(graph: Graph, layer: Layer) -> tuple[str, int] | None:
         if not sources:
             continue
         source = sources[0]
-        if operation_name(node) in _NONLINEARITIES:
+        if node.name in graph.nonlinearities:
             return node.name, reached[source]
         axis = _carried(graph, node, source, reached[source])
         if axis is not None:
@@ -509,7 +498,7 @@ def _carried(graph: Graph, node: Node, source: Node, axis: int) -> int | None:
         ndim = source.meta["val"].ndim
         first, second = (argument(node, name) % ndim for name in ("dim0", "dim1"))
         return {first: second, second: first}.get(axis, axis)
-    if operation in _NORMALIZATIONS | _UNIT_BY_UNIT:
+    if operation in NORMALIZATIONS | IDENTITIES | POOLING.keys():
         return axis if node.args[0] is source else None
     if operation in ("mul", "div"):
         # By a parameter or a number; a product of activations is a gate.

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 
-from lmc.batches import as_arguments, batch_size, check_logits
+from lmc.batches import as_arguments, batch_size, check_logits, pairs
 from lmc.exported import operation_name
 from lmc.graph import Graph, State
 
@@ -172,7 +172,7 @@ def _pieces(
     batches: Iterable[Any], chunk: int
 ) -> Iterator[tuple[tuple[Any, ...], Any]]:
     """Cut batches into pieces of at most ``chunk`` samples."""
-    for inputs, labels in batches:
+    for inputs, labels in pairs(batches):
         arguments = as_arguments(inputs)
         for start in range(0, batch_size(arguments), chunk):
             part = slice(start, start + chunk)

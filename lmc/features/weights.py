@@ -24,7 +24,7 @@ def l2_distance(a: State, b: State, names: Iterable[str] | None = None) -> float
     names
         The tensors to compare: for instance the names of the parameters, to leave
         out BatchNorm's running statistics.  By default all names in the state dicts
-        whose tensors are of floating dtype.
+        whose tensors are floating point or complex.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def l2_distance(a: State, b: State, names: Iterable[str] | None = None) -> float
     """
     if names is None:
         both = {**a, **b}
-        names = [name for name in both if both[name].is_floating_point()]
+        names = [n for n, t in both.items() if t.is_floating_point() or t.is_complex()]
     squares = []
     for name in names:
         if name not in a or name not in b:
@@ -53,8 +53,9 @@ def l2_distance(a: State, b: State, names: Iterable[str] | None = None) -> float
                 f"{name} has shape {tuple(a[name].shape)} in one network and "
                 f"{tuple(b[name].shape)} in the other"
             )
-        difference = a[name].double() - b[name].to(a[name].device).double()
-        squares.append(float(difference.square().sum()))
+        wide = torch.promote_types(a[name].dtype, torch.float64)
+        difference = a[name].to(wide) - b[name].to(a[name].device, wide)
+        squares.append(float(difference.abs().square().sum()))
     return math.sqrt(math.fsum(squares))  # whatever the order of the tensors
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from lmc.batches import as_arguments
+from lmc.batches import as_arguments, pairs
 from lmc.graph import Around, State
 from lmc.matching.assignment import Assignment, Branch, branches
 from lmc.matching.result import Matching
@@ -86,7 +86,7 @@ def activation_matching(
     taps = {key: symmetry.groups[key[0]].activations[key[1]] for key in moments}
     count = 0
     with torch.no_grad():
-        for inputs, _ in batches:
+        for inputs, _ in pairs(batches):
             arguments = as_arguments(inputs)
             seen = [
                 _record(symmetry, state, arguments, taps, dtype) for state in (a, b)

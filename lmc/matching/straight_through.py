@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lmc.batches import as_arguments
+from lmc.batches import as_arguments, labelled
 from lmc.graph import State
 from lmc.interpolation import interpolate
 from lmc.matching.result import Matching
@@ -124,7 +124,7 @@ def straight_through(
     history = [-_mean_loss(symmetry, between(), batches, loss)]
     best = here
     for _ in range(epochs):
-        for inputs, targets in batches:
+        for inputs, targets in labelled(batches):
             state = between()
             for name in trained:
                 leaf = state[name].detach().requires_grad_()
@@ -159,7 +159,7 @@ def _mean_loss(
     """Mean loss over samples."""
     total, samples = 0.0, 0
     with torch.no_grad():
-        for inputs, targets in batches:
+        for inputs, targets in labelled(batches):
             value = float(loss(_outputs(symmetry, state, inputs), targets))
             total += value * len(targets)
             samples += len(targets)

@@ -71,7 +71,8 @@ def weight_matching(
         permutation; or, with ``"forward"``, at what a
         first pass finds that goes from the inputs on and compares only weights whose
         other axes have been matched before.  Deep residual networks and transformers
-        need it to be recovered from a random permutation.
+        need it to be recovered from a random permutation.  Where that descent ends
+        farther from A than B was, one from the identity takes its place.
     restarts
         Number of descents, each in an order of its own; the best one is returned,
         with the solves and seconds of all.
@@ -137,12 +138,17 @@ def weight_matching(
     solves = 0
     for _ in range(restarts):
         descent = _Descent(pair, dtype)
+        [unmoved] = descent.history
         if isinstance(start, Permutation):
             descent.go_to(start)
         elif start == "forward":
             descent.go_forward()
         descent.run(generator, max_sweeps)
         solves += descent.solves
+        if start == "forward" and descent.history[-1] < unmoved:
+            descent = _Descent(pair, dtype)
+            descent.run(generator, max_sweeps)
+            solves += descent.solves
         if best is None or descent.history[-1] > best.history[-1]:
             best = descent
     assert best is not None

@@ -79,6 +79,13 @@ def test_distance_by_hand():
     assert l2_distance(a, b) == 13.0
 
 
+def test_distance_of_complex_tensors_is_that_of_both_parts():
+    """3-4-12 in one complex and one real number."""
+    a = {"w": torch.tensor([1 + 2j]), "b": torch.tensor([5.0])}
+    b = {"w": torch.tensor([4 + 6j]), "b": torch.tensor([-7.0])}
+    assert l2_distance(a, b) == 13.0
+
+
 def test_integer_tensors_do_not_count():
     """BatchNorm's count of batches is no coordinate of a network."""
     a = {"w": torch.zeros(1), "n": torch.tensor(3)}

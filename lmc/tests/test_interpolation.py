@@ -318,6 +318,32 @@ def test_average_is_the_weighted_sum():
     assert mean["n"] is not states[0]["n"]
 
 
+def test_complex_tensors_are_interpolated_and_averaged():
+    """Real and imaginary parts, in complex128."""
+    a = {"w": torch.tensor([1 + 2j], dtype=torch.complex64)}
+    b = {"w": torch.tensor([3 - 2j], dtype=torch.complex64)}
+    for point in (interpolate(a, b, 0.25), average([a, b], [0.75, 0.25])):
+        assert torch.equal(point["w"], torch.tensor([1.5 + 1j], dtype=torch.complex64))
+
+
+def test_average_takes_the_weights_of_a_softmax():
+    """Their sum is 1 as far as float32 has it."""
+    weights = torch.zeros(7).softmax(0)
+    assert abs(sum(weights.tolist()) - 1) > 1e-8
+    mean = average(
+        [{"w": torch.tensor([float(n)])} for n in range(7)], weights.tolist()
+    )
+    torch.testing.assert_close(mean["w"], (weights * torch.arange(7)).sum()[None])
+
+
+def test_evaluation_needs_labels():
+    """Inputs alone have no loss."""
+    model = precise(MLP((4, 5, 3)))
+    for batch in (normal(2, 4), (normal(2, 4), None)):
+        with pytest.raises(ValueError, match="needs labels: give pairs of inputs and"):
+            evaluate(model, model.state_dict(), [batch])
+
+
 def test_average_of_two_is_the_midpoint():
     """Interpolation at one half."""
     a, b = {"w": normal(7)}, {"w": normal(7, seed=1)}

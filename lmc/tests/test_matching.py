@@ -298,6 +298,21 @@ def test_forward_start_recovers_a_shuffled_copy(kind):
     assert all(torch.equal(recovered[name], value) for name, value in a.items())
 
 
+@pytest.mark.parametrize("seed", [2, 7, 13])
+def test_forward_start_ends_no_farther_than_the_network_is(seed):
+    """A first layer that says nothing leads astray: then the identity is the start."""
+    a = state("mlp", 10 * seed)
+    first = {
+        n: 0.3 * normal(*a[n].shape, seed=900 + seed) for n in ("1.weight", "1.bias")
+    }
+    b, names = {**a, **first}, [name for name in a if name != "5.bias"]
+    found = match("mlp", a, b, start="forward")
+    assert found.objective >= inner(a, b, names) * (1 - 1e-12)
+    assert squared_distance(a, found.permutation.apply(b), names) <= (
+        squared_distance(a, b, names) + 1e-12
+    )
+
+
 def test_restarts_return_the_best_of_the_descents():
     """Orders differ between descents; solves are those of all."""
     a, b = state("vgg", 3), state("vgg", 4)

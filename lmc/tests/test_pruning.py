@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import lmc
 from lmc import default_layers, renormalize, reset, statistics
 from lmc.features import diagonal_fisher
 from lmc.graph import Graph, trace
@@ -376,3 +377,9 @@ def test_wood_fisher_refusals(options, message):
     data = options.pop("batches", batches("mlp", 5, 1, 7, 6))
     with pytest.raises(ValueError, match=message):
         wood_fisher(graph("mlp"), network("mlp").state_dict(), data, **options)
+
+
+def test_pruning_and_retraining_come_with_the_library():
+    """As the README says: no import of their own is needed."""
+    assert {"pruning", "retraining"} <= {*lmc.__all__}
+    assert lmc.pruning.prune is prune

@@ -379,6 +379,65 @@ def test_default_layers_of_an_mlp_are_the_hidden_ones():
     assert default_layers(graph("mlp")) == ("1", "3")
 
 
+class Patches(nn.Module):
+    """A transformer's shape without its attention: patches, then linear layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.cut = nn.Conv2d(1, 4, 2, 2)
+        self.grow, self.shrink = nn.Linear(4, 8), nn.Linear(8, 4)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x):
+        """Map images ``(N, 1, H, W)`` to ``(N, 3)``."""
+        tokens = self.cut(x).flatten(2).transpose(1, 2)
+        return self.head(self.shrink(torch.relu(self.grow(tokens))).mean(1))
+
+
+def test_default_layers_of_a_transformer_are_those_before_the_logits():
+    """Its one convolution is not what it consists of."""
+    model = trace(Patches().eval(), torch.zeros(2, 1, 4, 4))
+    assert default_layers(model) == ("cut", "grow", "shrink")
+
+
+def test_a_constant_channel_is_multiplied_by_the_published_formula():
+    """RESCALE takes its bias away, where the goal is constant too; REPAIR does not."""
+    model = randomized(nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 2)))
+    model[0].weight.data[0] = 0
+    model[0].bias.data[0] = 2
+    graph, state = trace(model, torch.zeros(2, 3)), model.state_dict()
+    batches = [normal(20, 3).float()]
+    goal = statistics(graph, state, batches)
+    biases = {
+        method: float(
+            renormalize(method, graph, state, goal, batches).fuse(state)["0.bias"][0]
+        )
+        for method in ("rescale", "repair", "reshift")
+    }
+    assert biases == {"rescale": 0.0, "repair": 2.0, "reshift": 2.0}
+
+
+def test_batches_without_labels_are_inputs():
+    """A tensor, a tuple of one, or a pair with None: not pairs of their samples."""
+    x = normal(2, *SHAPES["mlp"])
+    state = network("mlp", 0).state_dict()
+    expected = statistics(graph("mlp"), state, [(x, None)])
+    for batch in (x, [x], (x,)):
+        found = statistics(graph("mlp"), state, [batch])
+        for layer, value in expected.items():
+            assert torch.equal(found[layer].mean, value.mean)
+        [(first, targets)] = first_samples([batch], 1)
+        assert torch.equal(first, x[:1]) and targets is None
+
+
+def test_batches_of_three_parts_are_refused():
+    """Several inputs go into a tuple of their own."""
+    x = normal(2, *SHAPES["mlp"])
+    message = r"a pair of inputs and targets, got 3 parts: give several inputs as a"
+    with pytest.raises(ValueError, match=message):
+        statistics(graph("mlp"), network("mlp", 0).state_dict(), [(x, x, None)])
+
+
 def weight_normalized(*names: str) -> nn.Module:
     """A small VGG in which some layers' weights are computed from two parameters."""
     model = MAKE["vgg"]()

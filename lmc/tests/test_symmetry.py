@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import lmc.rules
 import lmc.symmetry
 from lmc import CertificateError, Permutation, Symmetry, certify, discover
 from lmc.graph import TraceError
@@ -410,6 +411,75 @@ def test_unknown_operation_leaves_the_other_groups():
     }
 
 
+class Bits(Layers):
+    def forward(self, x):
+        hidden = F.relu(self.first(x))
+        return self.last(hidden) + hidden.view(torch.int16).sum(-1, keepdim=True).sign()
+
+
+class Joined(Layers):
+    def forward(self, x):
+        hidden = F.relu(self.first(x))
+        return self.last(torch.cat([hidden[:, :6], hidden[:, 6:]], 1))
+
+
+class Turned(Layers):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("turn", torch.polar(torch.ones(6), torch.arange(6.0)))
+
+    def forward(self, x):
+        return self.last((self.first(x) * self.turn).abs())
+
+
+def test_single_bytes_are_refused():
+    """Two numbers of 16 bits for each of 32: no rule says whose they are."""
+    symmetry = discover(randomized(Bits()), torch.ones(2, 4))
+    assert not symmetry.groups
+    (reason,) = symmetry.refused
+    assert reason.startswith("no rule for single bytes in aten.view.dtype (node view")
+    assert "test_symmetry.py, line" in reason
+
+
+def test_an_operation_whose_rule_fails_is_refused(monkeypatch):
+    """Discovery goes on: it says where, and what the fault of the rule was."""
+
+    def faulty(call):
+        raise IndexError("no such axis")
+
+    monkeypatch.setitem(lmc.rules._RULES, "relu", faulty)
+    symmetry = discover(randomized(Layers()), torch.zeros(2, 4))
+    assert not symmetry.groups
+    (reason,) = symmetry.refused
+    start = "the rule fails (IndexError: no such axis) for aten.relu.default (node relu"
+    assert reason.startswith(start)
+    assert "test_symmetry.py, line" in reason
+    assert reason in {entry.reason for entry in symmetry.pinned}
+
+
+def test_an_empty_slice_has_no_units():
+    """A slice from the last unit on, joined to all of them, changes nothing."""
+    symmetry = discover(randomized(Joined()), torch.zeros(2, 4))
+    assert sites(symmetry) == {"first": "6: first.weight:0 first.bias:0 last.weight:1"}
+
+
+def test_complex_parameters_are_refused():
+    """They are named, and the error says how to write them."""
+    model = Turned()
+    model.turn = nn.Parameter(model._buffers.pop("turn"))
+    message = "turn are complex parameters.*call torch.view_as_complex in forward"
+    with pytest.raises(TraceError, match=message):
+        discover(model.eval(), torch.zeros(2, 4))
+
+
+def test_units_of_a_complex_buffer_are_pinned():
+    """No cost is computed of complex numbers."""
+    symmetry = discover(randomized(Turned()), torch.zeros(2, 4))
+    assert not symmetry.groups and not symmetry.refused
+    pinned = {(entry.name, entry.reason) for entry in symmetry.pinned}
+    assert ("first.weight", "its values are complex") in pinned
+
+
 def test_train_mode_is_refused():
     """BatchNorm in train mode is no function of the parameters."""
     with pytest.raises(TraceError, match=r"call model.eval\(\) first"):
@@ -513,16 +583,22 @@ def test_certificate_is_rounding_in_float64(model):
 
 
 def test_certificate_is_that_of_the_model_run_by_hand():
-    """The difference is measured on the inputs given, relative to the outputs."""
-    model = randomized(MLP((4, 6, 3)))
+    """Differences on the inputs given, each relative to its output where that is large.
+
+    A bias of 5 makes all outputs larger than what the hidden weights change.
+    """
+    model = randomized(MLP((4, 60, 3)))
+    model.get_parameter("3.bias").data += 5
     symmetry, x = discover(model, torch.zeros(2, 4)), normal(5, 4)
     p = Permutation.random(symmetry, torch.Generator().manual_seed(7))
     found = certify(symmetry, model, model.state_dict(), x, permutation=p)
-    double, permuted = (randomized(MLP((4, 6, 3))).double() for _ in range(2))
+    double, permuted = (MLP((4, 60, 3)).double().eval() for _ in range(2))
+    double.load_state_dict(model.state_dict())
     permuted.load_state_dict(p.apply(double.state_dict()))
     with torch.no_grad():
-        difference = (double(x) - permuted(x)).abs().max() / double(x).abs().max()
-    assert found.relative_difference == float(difference)
+        difference = ((double(x) - permuted(x)) / double(x)).abs().max()
+    assert found.relative_difference == float(difference) > 0
+    assert (found.permutations, found.outputs, found.vacuous) == (1, 1, ())
 
 
 @pytest.mark.parametrize("site", [("1.weight", 0), ("1.bias", 0), ("3.weight", 1)])
@@ -534,20 +610,91 @@ def test_wrong_symmetry_fails_its_certificate(site):
     model = randomized(MLP((4, 6, 3)))
     wrong = without(discover(model, torch.zeros(2, 4)), "1", site)
     message = (
-        r"permuting the 1 groups 1 changes the outputs by a relative \d\.\de[-+]\d\d "
+        r"permuting the 1 groups 1 changes output 0 by a relative \d\.\de[-+]\d\d "
         r"\(allowed 1e-09\): .* please report the model"
     )
     with pytest.raises(CertificateError, match=message):
         certify(wrong, model, model.state_dict(), normal(5, 4))
 
 
-def test_outputs_that_are_not_finite_fail_the_certificate():
+def test_outputs_that_are_nan_fail_the_certificate():
     """A comparison with nan is no evidence."""
     model = randomized(MLP((4, 6, 3)))
     symmetry = discover(model, torch.zeros(2, 4))
     state = {**model.state_dict(), "3.bias": torch.full((3,), torch.nan)}
-    with pytest.raises(CertificateError, match="outputs are not finite"):
+    with pytest.raises(CertificateError, match=r"output 0 has .* NaN.*give numbers"):
         certify(symmetry, model, state, normal(5, 4))
+
+
+class Masked(nn.Module):
+    """Attention that returns its scores beside the logits, most of them masked."""
+
+    def __init__(self, mask: str):
+        super().__init__()
+        self.enter, self.leave = nn.Linear(5, 12), nn.Linear(12, 3)
+        self.query, self.key, self.value = (nn.Linear(12, 12) for _ in range(3))
+        self.mask = mask
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Map ``(N, 6, 5)`` to logits ``(N, 3)`` and scores ``(N, 6, 6)``."""
+        h = self.enter(x).relu()
+        scores = self.query(h) @ self.key(h).transpose(1, 2)
+        seen = torch.eye(x.shape[1], dtype=torch.bool)
+        if self.mask == "added":
+            scores = scores + torch.where(seen, 0.0, -1e9)
+        else:
+            low = torch.finfo(x.dtype).min if self.mask == "lowest" else -torch.inf
+            scores = scores.masked_fill(~seen, low)
+        mixed = scores.softmax(-1) @ self.value(h)
+        return {"logits": self.leave(mixed.mean(1)), "scores": scores, "seen": seen}
+
+
+MASKS = ["added", "lowest", "infinite"]
+
+
+@pytest.mark.parametrize("mask", MASKS)
+def test_masked_outputs_do_not_hide_or_refuse_a_right_group(mask):
+    """Huge and infinite scores are not in the way; the mask itself shows nothing."""
+    symmetry = discover(randomized(Masked(mask)), normal(2, 6, 5).float())
+    assert {name: group.size for name, group in symmetry.groups.items()} == {
+        "enter": 12,
+        "query": 12,
+        "value": 12,
+    }
+    assert symmetry.certificate.relative_difference < 1e-12
+    assert (symmetry.certificate.outputs, symmetry.certificate.vacuous) == (3, (2,))
+
+
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize(
+    ("group", "site", "output"),
+    [
+        ("enter", ("query.weight", 1), 1),
+        ("query", ("key.weight", 0), 1),
+        ("query", ("key.bias", 0), 1),
+        ("value", ("leave.weight", 1), 0),
+    ],
+)
+def test_a_wrong_group_is_caught_beside_masked_outputs(mask, group, site, output):
+    """Each output has a scale of its own, which the masked entries have no part in."""
+    model, x = randomized(Masked(mask)), normal(2, 6, 5).float()
+    wrong = without(discover(model, x), group, site)
+    with pytest.raises(CertificateError, match=f"changes output {output} by"):
+        certify(wrong, model, model.state_dict(), x)
+
+
+def test_masks_that_move_with_units_are_a_wrong_group():
+    """An infinite entry in another place is a difference, whatever the others say."""
+
+    class Hidden(Layers):
+        def forward(self, x):
+            hidden = self.first(x)
+            return self.last(hidden.relu()), hidden.masked_fill(hidden > 0, -torch.inf)
+
+    model, x = randomized(Hidden()), normal(2, 4).float()
+    free = discover(randomized(Layers()), x)
+    with pytest.raises(CertificateError, match="changes output 1 by a relative inf"):
+        certify(free, model, model.state_dict(), x)
 
 
 def forget(monkeypatch, group: str, site: tuple[str, int]) -> None:
@@ -584,7 +731,8 @@ def test_initial_zeros_and_ones_cannot_hide_a_wrong_group(monkeypatch, site):
     for tensor in (*model.classifier.parameters(), model.features[0].bias):
         nn.init.zeros_(tensor)
     wrong = without(discover(model, x), "features.0", site)
-    certify(wrong, model, model.state_dict(), x)
+    with pytest.warns(UserWarning, match="the certificate shows nothing"):
+        certify(wrong, model, model.state_dict(), x)
     forget(monkeypatch, "features.0", site)
     with pytest.raises(CertificateError, match=r"groups features\.0 changes"):
         discover(model, x)
@@ -768,7 +916,7 @@ def test_wrong_symmetry_is_caught_behind_a_cast(make, site):
     """A wrong group changes the function there as well."""
     model, x = casting(make)
     wrong = without(discover(model, x), "first", site)
-    with pytest.raises(CertificateError, match="groups first changes the outputs"):
+    with pytest.raises(CertificateError, match="groups first changes output 0"):
         certify(wrong, model, model.state_dict(), x)
     assert torch.get_default_dtype() == torch.float32
 
@@ -789,6 +937,45 @@ def test_small_errors_are_caught_behind_a_cast():
         patch.setattr(Permutation, "apply", nearly)
         with pytest.raises(CertificateError, match=r"relative \d\.\de-0[89]"):
             certify(symmetry, model, state, x)
+
+
+@torch.library.custom_op("lmc_tests::scaled", mutates_args=())
+def scaled(x: Tensor, factor: float) -> Tensor:
+    """A kernel for float32 alone."""
+    if x.dtype != torch.float32:
+        raise NotImplementedError(f'"scaled" not implemented for {x.dtype}')
+    return x * factor
+
+
+scaled.register_fake(lambda x, factor: torch.empty_like(x))
+
+
+class Coarse(Layers):
+    """The logits of two layers come out of a kernel that has no float64."""
+
+    def forward(self, x):
+        return scaled(self.last(F.relu(self.first(x))), 0.5)
+
+
+def test_what_has_no_float64_runs_in_the_dtype_of_the_model():
+    """The certificate names it and allows for its rounding, which is all there is."""
+    model, x = randomized(Coarse()), normal(3, 4).float()
+    symmetry = discover(model, x)
+    assert {name: group.size for name, group in symmetry.groups.items()} == {"first": 6}
+    assert symmetry.certificate.coarse == ("lmc_tests::scaled",)
+    assert symmetry.certificate.relative_difference < 2e-7
+    wrong = without(symmetry, "first", ("first.bias", 0))
+    with pytest.raises(CertificateError, match=r"output 0 .*\(allowed 3e-04\)"):
+        certify(wrong, model, model.state_dict(), x)
+
+
+def test_what_fails_in_the_dtype_of_the_model_too_is_an_error():
+    """A shape that does not fit is not a matter of precision."""
+    model = randomized(Layers())
+    symmetry = discover(model, torch.zeros(2, 4))
+    assert symmetry.certificate.coarse == ()
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        certify(symmetry, model, model.state_dict(), torch.zeros(2, 5))
 
 
 class Away(Tensor):
