@@ -5,7 +5,7 @@ training set, in evaluation mode.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from claims.measure.architecture import (
 )
 from claims.measure.matchers import Batches
 from claims.measure.networks import Network
-from claims.measure.pairs import Middle, Pair, Repair, repaired
+from claims.measure.pairs import Middle, Pair, Repair
 from claims.measure.pruned import Pruned
 from fixtures import training
 from fixtures.training import canonical, initialize, stream
@@ -123,21 +123,14 @@ def in_pruned(
 
     If it is to be ``renormalized``, after REPAIR with the dense network's statistics.
     """
-    network = pruned.network
+    setting = pruned.network.setting
+
+    def values(middle: Middle) -> Measured:
+        return _by_layer(setting, _in_weights(middle), measure)
+
     repair = Repair("repair" if renormalized else "")
-
-    def values() -> dict[str, Tensor]:
-        middle = repaired(network.setting, pruned.state, (network.state,), repair)
-        return _by_layer(network.setting, _in_weights(middle), measure)
-
-    spec = {
-        "measure": measure,
-        "pruner": pruned.pruner,
-        "sparsity": pruned.sparsity,
-        "repair": asdict(repair),
-    }
-    found = network.measured("features-pruned", spec, values)
-    return _means(network.setting, found)
+    found = pruned.measured("features-pruned", values, repair, feature=measure)
+    return _means(setting, found)
 
 
 def dead_and_kept(
