@@ -158,7 +158,7 @@ class Architecture:
             if samples is not None:
                 batches = lmc.first_samples(batches, samples)
             # Equal bits may have come here in other strides.
-            own = canonical(state, self.device)
+            own = training.canonical(state, self.device)
             found = lmc.statistics(self.symmetry.graph, own, batches, layers)
             return {
                 f"{what} {name}": getattr(each, what)
@@ -199,19 +199,6 @@ class Architecture:
                 return dict(measure())
 
         return remember(kind, full, code_digest(measure.__module__), alone)
-
-
-def canonical(state: State, device: torch.device) -> dict[str, Tensor]:
-    """Return a copy in memory of its own, with the strides that its shapes give.
-
-    What is measured depends on a network's bits alone then: PyTorch chooses kernels by
-    strides, and ``.contiguous()`` leaves a convolution of one channel, say, with those
-    that training gave it.
-    """
-    return {
-        name: torch.empty(value.shape, dtype=value.dtype, device=device).copy_(value)
-        for name, value in state.items()
-    }
 
 
 def digest_of(state: State) -> str:

@@ -6,13 +6,14 @@ from typing import Any
 
 import torch
 
-from claims.measure.architecture import BATCH, Architecture, Images, canonical
+from claims.measure.architecture import BATCH, Architecture, Images
 from claims.measure.networks import Network
 from claims.measure.pairs import Pair
 from claims.measure.several import Several
 from fixtures import store
 from fixtures.recipe import Recipe
 from fixtures.scales import Scale
+from fixtures.training import canonical
 from lmc.graph import State
 
 

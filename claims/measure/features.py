@@ -5,9 +5,8 @@ training set, in evaluation mode.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
-from functools import partial
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,77 +17,55 @@ from claims.measure.architecture import (
     Architecture,
     Measured,
     as_values,
-    canonical,
 )
+from claims.measure.matchers import Batches
 from claims.measure.networks import Network
-from claims.measure.pairs import Middle, Pair, Repair, repaired
+from claims.measure.pairs import Middle, Pair, Repair
 from claims.measure.pruned import Pruned
 from fixtures import training
-from fixtures.training import initialize, stream
+from fixtures.training import canonical, initialize, stream
 from lmc import features
-from lmc.graph import State
+from lmc.graph import Graph, State
 from lmc.retraining import retrain
-
-Measure = Callable[[Architecture, State], Mapping[str, Tensor | float]]
-"""For each layer's name one value for each of its units, or one for all."""
 
 FISHER_SAMPLES = 256
 """Training samples that Fisher information is taken from."""
 
-
-def _scale(
-    setting: Architecture, state: State, where: str, what: str = "absolute"
-) -> dict[str, Tensor]:
-    graph = setting.symmetry.graph
-    found = features.activation_scale(graph, state, setting.batches("train"))
-    scales = {name: getattr(layer, where) for name, layer in found.items()}
-    return {n: getattr(scale, what) for n, scale in scales.items() if scale is not None}
+Given = tuple[Graph, State, Batches]
+"""A graph, a network, and the training set."""
 
 
-def _dead(setting: Architecture, state: State) -> dict[str, Tensor]:
-    graph = setting.symmetry.graph
-    found = features.dead_units(graph, state, setting.batches("train"))
-    return {name: dead.double() for name, dead in found.items()}
+def _scales(given: Given, where: str, what: str = "absolute") -> dict[str, Tensor]:
+    found = {n: getattr(x, where) for n, x in features.activation_scale(*given).items()}
+    return {n: getattr(scale, what) for n, scale in found.items() if scale is not None}
 
 
-def _magnitude(setting: Architecture, state: State) -> dict[str, float]:
-    return features.parameter_magnitude(setting.symmetry.graph, state)
-
-
-def _fisher(setting: Architecture, state: State) -> dict[str, float]:
-    graph = setting.symmetry.graph
-    batches = lmc.first_samples(setting.batches("train"), FISHER_SAMPLES)
-    return features.layer_means(graph, features.diagonal_fisher(graph, state, batches))
-
-
-def _parts(
-    setting: Architecture,
-    state: State,
-    constant: Literal["zero", "mean"],
-    part: Literal["share", "dependent"],
-) -> dict[str, float]:
-    found = features.feature_parts(
-        setting.symmetry.graph, state, setting.batches("train"), constant=constant
-    )
+def _parts(given: Given, constant: Any, part: str) -> dict[str, float]:
+    found = features.feature_parts(*given, constant=constant)
     return {name: float(getattr(parts, part)) for name, parts in found.items()}
 
 
-MEASURES: dict[str, Measure] = {
+def _fisher(graph: Graph, state: State, batches: Batches) -> dict[str, float]:
+    some = lmc.first_samples(batches, FISHER_SAMPLES)
+    return features.layer_means(graph, features.diagonal_fisher(graph, state, some))
+
+
+MEASURES: dict[str, Callable[[Given], Mapping[str, Tensor | float]]] = {
     # Mean absolute value before the nonlinearity (and before a normalization).
-    "scale-before": partial(_scale, where="before"),
-    "scale-after": partial(_scale, where="after"),
+    "scale-before": lambda given: _scales(given, "before"),
+    "scale-after": lambda given: _scales(given, "after"),
     # Share of activations that are zero; 1 for a unit that is zero on every input.
-    "zeros": partial(_scale, where="after", what="zeros"),
-    "dead": _dead,
-    "magnitude": _magnitude,
-    "fisher": _fisher,
+    "zeros": lambda given: _scales(given, "after", "zeros"),
+    "dead": lambda given: features.dead_units(*given),
+    "magnitude": lambda given: features.parameter_magnitude(*given[:2]),
+    "fisher": lambda given: _fisher(*given),
     # Of f = g + h, by mean squares: g over both, with h the mean over inputs ...
-    "input-dependent": partial(_parts, constant="mean", part="share"),
+    "input-dependent": lambda given: _parts(given, "mean", "share"),
     # ... with h the response to zeros, and then g itself.
-    "input-dependent-zero": partial(_parts, constant="zero", part="share"),
-    "input-dependent-size": partial(_parts, constant="zero", part="dependent"),
+    "input-dependent-zero": lambda given: _parts(given, "zero", "share"),
+    "input-dependent-size": lambda given: _parts(given, "zero", "dependent"),
 }
-"""Name to what is measured."""
+"""From a name to what is measured: for each layer one value of each unit, or one."""
 
 
 def fresh(setting: Architecture, seed: int) -> Network:
@@ -146,21 +123,14 @@ def in_pruned(
 
     If it is to be ``renormalized``, after REPAIR with the dense network's statistics.
     """
-    network = pruned.network
+    setting = pruned.network.setting
+
+    def values(middle: Middle) -> Measured:
+        return _by_layer(setting, _in_weights(middle), measure)
+
     repair = Repair("repair" if renormalized else "")
-
-    def values() -> dict[str, Tensor]:
-        middle = repaired(network.setting, pruned.state, (network.state,), repair)
-        return _by_layer(network.setting, _in_weights(middle), measure)
-
-    spec = {
-        "measure": measure,
-        "pruner": pruned.pruner,
-        "sparsity": pruned.sparsity,
-        "repair": asdict(repair),
-    }
-    found = network.measured("features-pruned", spec, values)
-    return _means(network.setting, found)
+    found = pruned.measured("features-pruned", values, repair, feature=measure)
+    return _means(setting, found)
 
 
 def dead_and_kept(
@@ -337,7 +307,8 @@ def _units_at_midpoint(
 
 
 def _by_layer(setting: Architecture, state: State, measure: str) -> dict[str, Tensor]:
-    found = MEASURES[measure](setting, state)
+    graph = setting.symmetry.graph
+    found = MEASURES[measure]((graph, state, setting.batches("train")))
     return {
         name: torch.as_tensor(values, dtype=torch.float64).reshape(-1)
         for name, values in found.items()

@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, lru_cache, partial, wraps
 from typing import Any, Literal
 
 from torch import Tensor
 
 import lmc
+from claims.measure.architecture import Measured, as_values
 from claims.measure.networks import Network
-from claims.measure.pairs import Repair, repaired
+from claims.measure.pairs import Middle, Repair, repaired
 from lmc import pruning
 from lmc.features import diagonal_fisher
 from lmc.graph import Graph, State
@@ -115,13 +116,25 @@ class Pruned:
         if renormalized:
             repair = Repair(setting.reset or "repair", samples=samples)
 
-        def measure() -> list[float]:
-            found = repaired(setting, self.state, (self.network.state,), repair)
-            return found.evaluate(setting)
+        def measure(middle: Middle) -> Measured:
+            return {"value": as_values(middle.evaluate(setting))}
 
-        spec = {
-            "pruner": self.pruner,
-            "sparsity": self.sparsity,
-            "repair": asdict(repair),
-        }
-        return lmc.Evaluation(*self.network.values("pruned", spec, measure))
+        found = self.measured("pruned", measure, repair)
+        return lmc.Evaluation(*found["value"].tolist())
+
+    def measured(
+        self,
+        kind: str,
+        measure: Callable[[Middle], Measured],
+        repair: Repair,
+        **spec: Any,
+    ) -> dict[str, Tensor]:
+        """Measure anything on it, renormalized toward the dense network, once."""
+        dense = self.network
+
+        @wraps(measure)
+        def of_it() -> Measured:
+            return measure(repaired(dense.setting, self.state, (dense.state,), repair))
+
+        how = {"pruner": self.pruner, "sparsity": self.sparsity}
+        return dense.measured(kind, {**spec, **how, "repair": asdict(repair)}, of_it)

@@ -8,7 +8,7 @@ import safetensors.torch
 import torch
 
 from claims.measure import MATCHERS, Bench, Network, Pair, Repair, Several, architecture
-from claims.measure.architecture import canonical, digest_of
+from claims.measure.architecture import digest_of
 from claims.measure.expansion import predicted_loss
 from claims.measure.features import (
     MEASURES,
@@ -27,6 +27,7 @@ from claims.measure.singular import (
 )
 from claims.measure.weights import deviation_spread, distance_to_start, mismatch
 from fixtures import scales, store
+from fixtures.training import canonical
 
 CPU = torch.device("cpu")
 

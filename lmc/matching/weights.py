@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Collection, Iterable, Mapping
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -171,7 +172,6 @@ class _Pair:
         self.symmetry = symmetry
         self.a = a
         self.b = {name: tensor.to(a[name].device) for name, tensor in b.items()}
-        self.energy = {name: float(t.double().square().sum()) for name, t in a.items()}
         self.acting: dict[str, list[tuple[str, Site]]] = {name: [] for name in a}
         for group in symmetry.groups.values():
             for site in group.sites:
@@ -186,6 +186,11 @@ class _Pair:
             for branch in branches(symmetry)
             if any(self.sites[group.name] for group in branch.groups())
         ]
+
+    @cached_property
+    def energy(self) -> dict[str, float]:
+        """Squared norm of each of A's tensors."""
+        return {name: float(t.double().square().sum()) for name, t in self.a.items()}
 
     def coupled(self, branch: Branch) -> set[str]:
         """Tensors on several axes of which a branch acts: they are bilinear in it."""
@@ -253,9 +258,8 @@ class _Descent:
         self._dtype = dtype
         self._a = {name: tensor.to(dtype) for name, tensor in pair.a.items()}
         self._b = {name: tensor.to(dtype) for name, tensor in pair.b.items()}
-        identity = Permutation.identity(pair.symmetry)
-        self.moved = identity.moved()
-        self.history = [pair.objective(identity)]
+        self.moved = Permutation.identity(pair.symmetry).moved()
+        self.history: list[float] = []
         self.solves = 0
         self._totals: dict[str, Tensor] = {}
         self._counted: dict[tuple[str, int], Orders] = {}
@@ -273,7 +277,6 @@ class _Descent:
         for branch in self._pair.branches:
             self._take(branch, {g.name: moved[g.name].cpu() for g in branch.groups()})
         self.moved = {name: units.cpu() for name, units in moved.items()}
-        self.history = [self._pair.objective(permutation)]
 
     def go_forward(self) -> None:
         """Match each group once, by what is matched already, best known ones first."""
@@ -290,11 +293,11 @@ class _Descent:
             scores, _ = self._scores(branch, skipped)
             self._take(branch, self._assign(branch, scores))
             open_groups -= {group.name for group in branch.groups()}
-        permutation = Permutation.from_moved(self._pair.symmetry, self.moved)
-        self.history = [self._pair.objective(permutation)]
 
     def run(self, generator: torch.Generator, max_sweeps: int) -> None:
         """Sweep over all groups until nothing changes."""
+        start = Permutation.from_moved(self._pair.symmetry, self.moved)
+        self.history = [self._pair.objective(start)]
         everything = self._pair.branches
         settled: set[int] = set()
         for _ in range(max_sweeps):
