@@ -1,4 +1,4 @@
-"""Command line: ``python -m claims accept | again | calibrate``."""
+"""Command line: ``python -m claims accept | again | calibrate | gc``."""
 
 import argparse
 import sys
@@ -10,6 +10,8 @@ import torch
 
 from claims import again, calibrate
 from claims.expected import acceptance
+from claims.measure import memory
+from fixtures import measurements
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,6 +39,19 @@ def _again(accept: bool, why: str) -> int:
     return int(bool(told) and not accept)
 
 
+def _gc(yes: bool) -> int:
+    stale = memory.stale()
+    rows = sum(held.rows for held in stale.values())
+    size = sum(held.bytes for held in stale.values())
+    print(f"{rows} values measured by other code, {size / 1e6:.1f} MB")
+    if yes:
+        measurements.opened().forget(stale)
+        print("removed")
+    elif rows:
+        print("python -m claims gc --yes removes them")
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m claims",
@@ -47,6 +62,15 @@ def _parser() -> argparse.ArgumentParser:
     _add_accept(commands)
     _add_again(commands)
     _add_calibrate(commands)
+    command = commands.add_parser(
+        "gc",
+        help="show, or remove, measured values that code of other versions measured",
+        description="Show how much of what is remembered was measured by other code "
+        "than this checkout's. With --yes, remove it; whoever goes back to that code "
+        "measures it again. Networks are cleaned up by `python -m fixtures gc`.",
+    )
+    command.add_argument("--yes", action="store_true", help="remove them")
+    command.set_defaults(run=_gc)
     return parser
 
 

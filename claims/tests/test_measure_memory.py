@@ -3,7 +3,9 @@
 import shutil
 
 import pytest
+import torch
 
+from claims.__main__ import main
 from claims.measure import memory
 from claims.measure.memory import PACKAGES, Sources
 from fixtures import measurements
@@ -175,3 +177,20 @@ def test_stale_is_what_no_code_measures(tmp_path, monkeypatch):
         measurements.remember("test", {}, code, dict)
     assert [*memory.stale()] == ["old"]
     assert memory.stale()["old"].rows == 1
+
+
+def test_gc_shows_and_then_removes_what_is_stale(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("LMC_CACHE", str(tmp_path))
+    present = memory.code_digest("claims.measure.pairs")
+    for code in (present, "old"):
+        values = {"value": torch.ones(2)}
+        measurements.remember("test", {}, code, lambda values=values: values)
+    assert main(["gc"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("1 values measured by other code, 0.0 MB\n")
+    assert "gc --yes removes" in shown
+    assert [*memory.stale()] == ["old"]
+    assert main(["gc", "--yes"]) == 0
+    assert capsys.readouterr().out.endswith("removed\n")
+    assert memory.stale() == {}
+    assert [*measurements.opened().held()] == [present]
