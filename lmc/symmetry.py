@@ -421,6 +421,8 @@ def _typical(before: Tensor, after: Tensor) -> float:
 def _relative(before: Tensor, after: Tensor, scale: float) -> float:
     """Largest change of an entry, relative to the entry or the scale."""
     change = _change(before, after)
+    if change.shape != before.shape:
+        return math.inf
     size = before.abs().masked_fill(before.isinf(), 0.0).clamp(min=scale)
     ratio = (change / size).masked_fill(change == 0, 0.0)
     return float(ratio.max()) if ratio.numel() else 0.0
