@@ -69,7 +69,7 @@ BREAK = "return ", "return 0 or "
         # ... and nothing on what people run, how training is shown, what is decided.
         ("lmc/command/run.py", *BREAK, ""),
         ("lmc/survey.py", *BREAK, ""),
-        ("fixtures/progress.py", *BREAK, ""),
+        ("fixtures/checkpoints.py", *BREAK, ""),
         ("fixtures/store.py", *BREAK, ""),
         ("claims/evidence/rules.py", *BREAK, ""),
         # Docstrings, also of attributes, comments and layout count for nothing.
