@@ -101,20 +101,20 @@ class Sources:
                 f"{module} imports by import_module or __import__, which is not "
                 "followed: write an import statement"
             )
-        packages: dict[str, str] = {}  # by the names that they have in this module
         for given, whole in own.imports:
             if self._is_package(whole):
-                packages[given] = whole
+                for first, *path in own.paths:
+                    if first == given:
+                        yield from self._reached(whole, path)
             else:
                 yield from self._origins(whole)
-        for first, *path in own.paths:
-            name = packages.get(first)
-            if name is None:
-                continue
-            while path and self._is_package(f"{name}.{path[0]}"):
-                name = f"{name}.{path.pop(0)}"
-            # A package that is used by itself may give whatever it has.
-            yield from self._origins(f"{name}.{path[0]}") if path else [name]
+
+    def _reached(self, package: str, path: list[str]) -> Iterator[str]:
+        """Give the modules that ``package.a.b`` comes from."""
+        while path and self._is_package(f"{package}.{path[0]}"):
+            package = f"{package}.{path.pop(0)}"
+        # A package that is used by itself may give whatever it has.
+        yield from self._origins(f"{package}.{path[0]}") if path else [package]
 
     def _origins(self, whole: str) -> Iterator[str]:
         """Give the modules that ``module.name`` comes from; or ``module`` itself is."""

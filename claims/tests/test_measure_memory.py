@@ -114,6 +114,8 @@ ONE = {"one": "from p import two\n", "two": "", "three": "import p.two\n"}
         ("import p\ndef f(): return p.three.x.y", "three two"),
         ("import p as q\nx = q.two", "two"),
         ("from p import two\nimport numpy.linalg\nimport os as p", "two"),
+        # One name for a package and for another one, in two functions.
+        ("def f():\n import p as q\n q.two\ndef g():\n import os as q", "two"),
         ("from p import apart", ""),
         ("import p.apart", ""),
         ("from p import name", "two"),
