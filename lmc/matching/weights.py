@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Collection, Iterable, Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Literal
 
 import torch
@@ -135,18 +135,18 @@ def weight_matching(
     pair = _Pair(
         symmetry, _checked(symmetry, a, names, "a"), _checked(symmetry, b, names, "b")
     )
+    unmoved = cache(lambda: pair.objective(Permutation.identity(symmetry)))
     best = None
     solves = 0
     for _ in range(restarts):
         descent = _Descent(pair, dtype)
-        [unmoved] = descent.history
         if isinstance(start, Permutation):
             descent.go_to(start)
         elif start == "forward":
             descent.go_forward()
         descent.run(generator, max_sweeps)
         solves += descent.solves
-        if start == "forward" and descent.history[-1] < unmoved:
+        if start == "forward" and descent.history[-1] < unmoved():
             descent = _Descent(pair, dtype)
             descent.run(generator, max_sweeps)
             solves += descent.solves
