@@ -286,7 +286,7 @@ def test_the_commit_is_that_at_the_start(toys, tmp_path, monkeypatch):
     )
     collector = Collector(config)
     text = json.dumps(toys[1]["toys/holds"])
-    report = SimpleNamespace(user_properties=[("claim", text)], stop=1e9)
+    report = SimpleNamespace(when="call", user_properties=[("claim", text)], stop=1e9)
     collector.pytest_runtest_logreport(report)
     [written] = read(tmp_path / "out" / "results.jsonl")
     assert written.commit == "first"  # and there before the session ends
