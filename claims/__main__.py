@@ -1,4 +1,4 @@
-"""Command line: ``python -m claims accept | again | calibrate | gc``."""
+"""Command line: ``python -m claims measure | accept | again | calibrate | gc``."""
 
 import argparse
 import sys
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from claims import again, calibrate
@@ -16,12 +17,20 @@ from fixtures import measurements
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["measure"]:  # whose options are pytest's
+        return _measure(arguments[1:])
     chosen = vars(_parser().parse_args(arguments))
     try:
         return chosen.pop("run")(**chosen)
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
+
+
+def _measure(options: Sequence[str]) -> int:
+    topics = Path(__file__).parent
+    return int(pytest.main([*options, "--measure-only", str(topics)]))
 
 
 def _again(accept: bool, why: str) -> int:
@@ -59,6 +68,12 @@ def _parser() -> argparse.ArgumentParser:
         "them.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands.add_parser(
+        "measure",
+        add_help=False,
+        help="measure what claims look at on any executor, ahead of their tests; takes "
+        "the options of pytest, such as -k renormalization --executor ray",
+    )
     _add_accept(commands)
     _add_again(commands)
     _add_calibrate(commands)

@@ -25,7 +25,7 @@ from fixtures.store import TrainingForbiddenError
 from reports.results import Result, append, merge, read
 
 # --report-dir, and who makes the page of the results; who trains before the tests.
-pytest_plugins = ["reports.plugin", "claims.training"]
+pytest_plugins = ["reports.plugin", "claims.training", "claims.measuring"]
 
 # The same examples every time by default, so that two runs give the same values; new
 # ones for a nightly run, by --hypothesis-profile=nightly.

@@ -5,17 +5,22 @@ With xdist in the controller, as soon as the first worker has collected.
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager
 from functools import partial
+from types import ModuleType
+from typing import Any
 
 import pytest
 
 from claims.claim import Place, places_of
 from claims.plugin import is_worker, parameter
 from fixtures import executors, store
-from fixtures.build import Building, Outcome, TaskError
+from fixtures.build import Building, Outcome
 from fixtures.display import SILENT, Display
 from fixtures.planning import Want, table
+from fixtures.pool import TaskError
 from fixtures.scales import Scale
 
 
@@ -130,16 +135,11 @@ class Training:
         wants = wanted(places, option.lmc_scale, option.first_seed, option.seeds)
         building = Building(
             wants,
-            partial(
-                executors.open_executor,
-                option.executor,
-                option.train_workers,
-                option.gpus_per_network,
-            ),
+            opener(option),
             option.train_workers,
             device=option.device,
             deadline=deadline,
-            display=self._display(),
+            display=display_of(self._config),
         )
         try:
             self._outcome = building.run()
@@ -154,17 +154,32 @@ class Training:
         if option.train_only:
             self._tell(table(wants))
 
-    def _display(self) -> Display:
-        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
-        if reporter is None:
-            return SILENT
-        writer = self._config.get_terminal_writer()
-        return Display(partial(writer.write, flush=True), reporter.isatty)
-
     def _tell(self, text: str) -> None:
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
         if reporter is not None:
             reporter.write_line(text)
+
+
+def opener(
+    option: Any, packages: Sequence[ModuleType] = ()
+) -> Callable[[], AbstractContextManager[Executor]]:
+    """Return what opens the executor that pytest's options name."""
+    return partial(
+        executors.open_executor,
+        option.executor,
+        option.train_workers,
+        option.gpus_per_network,
+        packages,
+    )
+
+
+def display_of(config: pytest.Config) -> Display:
+    """Return a display where pytest writes."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None:
+        return SILENT
+    writer = config.get_terminal_writer()
+    return Display(partial(writer.write, flush=True), reporter.isatty)
 
 
 def wanted(

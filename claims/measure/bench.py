@@ -99,9 +99,14 @@ class Setting(Architecture):
         for seed, state in zip(found.seeds, found.states, strict=True):
             self._keep(seed, state)
 
-    def take(self, states: Mapping[int, State]) -> None:
-        """Take these, by seed, for the first good networks: none is looked for."""
-        for seed, state in states.items():
+    def take(
+        self, states: Mapping[int, State], others: Mapping[int, State] | None = None
+    ) -> None:
+        """Take these, by seed, for the first good networks: none is looked for.
+
+        And others for those that are asked for by their seeds.
+        """
+        for seed, state in {**(others or {}), **states}.items():
             self._keep(seed, state)
         self._good = [*states]
 

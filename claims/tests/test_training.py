@@ -5,6 +5,9 @@ import os
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import repeat
 from pathlib import Path
 
 import pytest
@@ -99,6 +102,26 @@ def test_training_may_be_all(trained):
     networks = sorted(file.parent.name for file in cache.rglob("model.safetensors"))
     assert networks == [f"seed-{seed}" for seed in range(4)]
     assert "passed" not in said and "supported" not in said
+
+
+def test_two_sessions_at_once_train_each_network_once(tmp_path):
+    """On one empty cache; both decide their claims, by the same networks."""
+    folders = [tmp_path / "one", tmp_path / "other"]
+    for folder in folders:
+        folder.mkdir()
+    with ThreadPoolExecutor() as pool:
+        each = partial(session, tmp_path / "cache")
+        found = [*pool.map(each, folders, repeat("-k"), repeat("measured"))]
+    assert [status for status, _ in found] == [0, 0], found
+    counts = re.findall(
+        r"^trained (\d+) networks", "\n".join(s for _, s in found), re.M
+    )
+    assert sum(map(int, counts)) == 4
+    pairs = [
+        json.loads((folder / "reports" / "out" / "results.jsonl").read_text())["pairs"]
+        for folder in folders
+    ]
+    assert pairs[0] == pairs[1] != []
 
 
 def test_claims_whose_networks_are_missing_are_not_run(trained, tmp_path):
