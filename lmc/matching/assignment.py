@@ -152,7 +152,8 @@ def best(scores: Tensor) -> Tensor:
     tensor([0, 1])
     """
     size = len(scores)
-    largest = float(max(map(abs, scores.aminmax()))) if size else 0.0
+    low, high = map(float, scores.aminmax()) if size else (0.0, 0.0)
+    largest = max(-low, high)
     exponent = 0
     if 0 < largest < math.inf:
         # By a power of two, which loses no bit and which noise hardly changes; cut at
