@@ -15,6 +15,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+from xdist.scheduler import WorkStealingScheduling
 
 from claims import expected
 from claims.claim import Place, places_of
@@ -163,6 +164,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             place.record()
         parameters = [pytest.param(p, id=parameter(p)) for p in places]
         metafunc.parametrize("trial", parameters, indirect=True)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(
+    config: pytest.Config, log: Any
+) -> WorkStealingScheduling | None:
+    """Give each worker a run of neighbours, and idle ones what others still have.
+
+    Neighbours look at the same networks, so one finds what another has measured; and
+    no worker is left with all that takes long.  Where ``--dist`` says no more than -n.
+    """
+    if config.getoption("dist") == "load":
+        return WorkStealingScheduling(config, log)
+    return None
 
 
 def pytest_collection_modifyitems(

@@ -56,7 +56,7 @@ BREAK = "return ", "return 0 or "
     [
         # All that is measured stands on the graph and the ways to match.
         ("lmc/graph.py", *BREAK, "matchers pairs pruned features"),
-        ("lmc/matching/weights.py", "1e-12", "1e-13", "matchers pairs pruned features"),
+        ("lmc/matching/descent.py", "1e-12", "1e-13", "matchers pairs pruned features"),
         ("claims/measure/published.py", *BREAK, "matchers pairs pruned features"),
         # A pair stands on what its networks are made of and see, matching does not.
         ("lmc/renormalization.py", *BREAK, "pairs pruned features"),

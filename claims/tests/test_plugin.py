@@ -7,6 +7,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
@@ -310,6 +311,22 @@ def test_workers_change_nothing(toys, tmp_path):
     for name, record in ours.items():
         times = {key: theirs[name][key] for key in ("seconds", "measured_at")}
         assert theirs[name] == record | times
+
+
+def test_each_worker_is_given_neighbours():
+    """Of two workers each has half of the tests at first, unless --dist says more."""
+    options = {"tx": ["2*popen"], "dist": "load"}
+    config = SimpleNamespace(getoption=options.get, getvalue=options.get)
+    scheduler = plugin.pytest_xdist_make_scheduler(config, None)
+    given = {"gw0": [], "gw1": []}
+    for name in given:
+        worker = Mock(shutting_down=False, send_runtest_some=given[name].extend)
+        scheduler.add_node(worker)
+        scheduler.add_node_collection(worker, [f"test_{n}" for n in range(8)])
+    scheduler.schedule()
+    assert given == {"gw0": [0, 1, 2, 3], "gw1": [4, 5, 6, 7]}
+    options["dist"] = "loadfile"
+    assert plugin.pytest_xdist_make_scheduler(config, None) is None
 
 
 def test_records_say_when_they_were_measured(toys):

@@ -152,16 +152,17 @@ def best(scores: Tensor) -> Tensor:
     tensor([0, 1])
     """
     size = len(scores)
-    largest = float(scores.abs().max()) if size else 0.0
-    steps = scores.double()
+    low, high = map(float, scores.aminmax()) if size else (0.0, 0.0)
+    largest = max(-low, high)
+    exponent = 0
     if 0 < largest < math.inf:
         # By a power of two, which loses no bit and which noise hardly changes; cut at
         # thirds, where no short binary fraction lies for noise to push over.
-        exponent = STEP_BITS - math.frexp(largest)[1]
-        steps = (torch.ldexp(steps, torch.tensor(exponent)) + 1 / 3).floor()
+        exponent = min(STEP_BITS - math.frexp(largest)[1], 1023)
+    steps = (scores.double() * math.ldexp(1.0, exponent)).add_(1 / 3).floor_()
     # Less than a step in all, and largest where equal units keep their order.
     place = torch.arange(size, dtype=torch.float64)
-    ranked = steps * size**3 + place[:, None] * place
+    ranked = steps.mul_(size**3).add_(torch.outer(place, place))
     return torch.from_numpy(linear_sum_assignment(ranked.numpy(), maximize=True)[1])
 
 

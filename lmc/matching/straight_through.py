@@ -11,10 +11,12 @@ from torch.nn import functional as F
 from lmc.batches import as_arguments, labelled
 from lmc.graph import State
 from lmc.interpolation import interpolate
+from lmc.matching.descent import Descent, Pair
 from lmc.matching.result import Matching
-from lmc.matching.weights import weight_matching
 from lmc.permutation import Permutation
 from lmc.symmetry import Symmetry
+
+_NOT_FINITE = "the loss is not finite: one of the networks has diverged"
 
 
 def straight_through(
@@ -98,50 +100,42 @@ def straight_through(
     trained = [n for n in trained if symmetry.graph.aliases[n][0] == n]
     auxiliary = {name: first[name].detach().clone() for name in trained}
     optimizer = torch.optim.Adam(auxiliary.values(), lr=lr)
-    here = Permutation.identity(symmetry)
-    solves = 0
+    start_from = dict(first)
+    for name, value in auxiliary.items():
+        start_from |= dict.fromkeys(symmetry.graph.aliases[name], value)
+    # Its tensors are the auxiliary network's own, which Adam changes in place.
+    descent = Descent(Pair(symmetry, start_from, b), torch.float64)
 
-    def project() -> Permutation:
-        nonlocal solves
-        current = dict(first)
-        for name, value in auxiliary.items():
-            current |= dict.fromkeys(symmetry.graph.aliases[name], value)
-        found = weight_matching(
-            symmetry,
-            current,
-            b,
-            generator=generator,
-            max_sweeps=max_sweeps,
-            start=here,
-        )
-        solves += found.solves
-        return found.permutation
+    def between() -> tuple[Permutation, dict[str, Tensor]]:
+        here = Permutation.from_moved(symmetry, descent.moved)
+        return here, interpolate(a, here.apply(b), lam)
 
-    def between() -> dict[str, Tensor]:
-        return interpolate(a, here.apply(b), lam)
-
-    here = project()
-    history = [-_mean_loss(symmetry, between(), batches, loss)]
+    descent.run(generator, max_sweeps)
+    here, state = between()
+    history = [-_mean_loss(symmetry, state, batches, loss)]
     best = here
     for _ in range(epochs):
         for inputs, targets in labelled(batches):
-            state = between()
-            for name in trained:
-                leaf = state[name].detach().requires_grad_()
-                state |= dict.fromkeys(symmetry.graph.aliases[name], leaf)
-            leaves = [state[name] for name in trained]
+            leaves = [state[name].detach().requires_grad_() for name in trained]
+            tracked = dict(state)
+            for name, leaf in zip(trained, leaves, strict=True):
+                tracked |= dict.fromkeys(symmetry.graph.aliases[name], leaf)
             with torch.enable_grad():
-                value = loss(_outputs(symmetry, state, inputs), targets)
+                value = loss(_outputs(symmetry, tracked, inputs), targets)
                 gradients = torch.autograd.grad(value, leaves, allow_unused=True)
+            if not bool(value.isfinite()):
+                raise ValueError(_NOT_FINITE)
             for name, gradient in zip(trained, gradients, strict=True):
                 auxiliary[name].grad = None if gradient is None else lam * gradient
             optimizer.step()
-            here = project()
-        history.append(-_mean_loss(symmetry, between(), batches, loss))
+            descent.forget_costs()
+            if descent.run(generator, max_sweeps):
+                here, state = between()
+        history.append(-_mean_loss(symmetry, state, batches, loss))
         if history[-1] == max(history):
             best = here
     return Matching(
-        best, max(history), tuple(history), solves, time.perf_counter() - began
+        best, max(history), tuple(history), descent.solves, time.perf_counter() - began
     )
 
 
@@ -166,5 +160,5 @@ def _mean_loss(
     if samples == 0:
         raise ValueError("no batches: give a list of pairs of inputs and targets")
     if not abs(total) < float("inf"):
-        raise ValueError("the loss is not finite: one of the networks has diverged")
+        raise ValueError(_NOT_FINITE)
     return total / samples

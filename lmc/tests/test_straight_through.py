@@ -58,7 +58,7 @@ def test_loss_found_is_among_the_best(seed):
     """Of 24 permutations one of the best eight, no worse than weight matching."""
     a, b, batches = problem(seed)
     found = straight_through(
-        SYMMETRY, a, b, batches, generator=generator(), lr=0.05, epochs=20
+        SYMMETRY, a, b, batches, generator=generator(), lr=0.3, epochs=20
     )
     loss = midpoint_loss(a, found.permutation.apply(b), batches)
     assert -found.objective == pytest.approx(loss, rel=1e-12)
@@ -94,7 +94,7 @@ def test_start_from_b():
             b,
             batches,
             generator=generator(),
-            lr=0.05,
+            lr=0.3,
             epochs=20,
             start="b",
         )
@@ -182,6 +182,73 @@ def test_bad_arguments_are_refused():
             generator=generator(),
             loss=lambda outputs, targets: outputs.sum() * torch.inf,
         )
+
+
+def test_descent_that_diverges_is_refused():
+    """A loss that is finite between A and the first projection, and then is not."""
+    a, b, batches = problem(0)
+
+    def loss(outputs, targets):
+        return F.cross_entropy(outputs, targets) / (not torch.is_grad_enabled())
+
+    with pytest.raises(ValueError, match="the loss is not finite: one of the networks"):
+        straight_through(SYMMETRY, a, b, batches, generator=generator(), loss=loss)
+
+
+@pytest.mark.parametrize("start", ["a", "b"])
+def test_each_projection_is_a_weight_matching(start):
+    """The same as by a whole weight matching after every step, to the last bit."""
+    sizes = 3, 8, 8, 2
+    model = precise(MLP(sizes))
+    symmetry = lmc.discover(model, normal(2, 3))
+    a, b = (
+        {name: 3 * v for name, v in precise(MLP(sizes), seed).state_dict().items()}
+        for seed in (1, 2)
+    )
+    x = normal(64, 3)
+    batches = [(part, symmetry.graph.run(a, part).argmax(1)) for part in x.split(16)]
+    own, source = {"a": a, "b": b}[start], generator()
+    auxiliary = {name: value.clone() for name, value in own.items()}
+    optimizer = torch.optim.Adam(auxiliary.values(), lr=0.3)
+    here = Permutation.identity(symmetry)
+    seen = []
+
+    def project():
+        found = lmc.weight_matching(
+            symmetry, auxiliary, b, generator=source, start=here
+        )
+        seen.append(found.permutation)
+        return seen[-1]
+
+    def mean_loss(middle):
+        values = [
+            len(targets)
+            * float(F.cross_entropy(symmetry.graph.run(middle, inputs), targets))
+            for inputs, targets in batches
+        ]
+        return sum(values) / len(x)
+
+    here = project()
+    losses = [mean_loss(lmc.interpolate(a, here.apply(b), 0.5))]
+    for _ in range(5):
+        for inputs, targets in batches:
+            middle = lmc.interpolate(a, here.apply(b), 0.5)
+            leaves = {n: v.requires_grad_() for n, v in middle.items()}
+            F.cross_entropy(symmetry.graph.run(leaves, inputs), targets).backward()
+            for name, value in auxiliary.items():
+                value.grad = leaves[name].grad / 2
+            optimizer.step()
+            here = project()
+        losses.append(mean_loss(lmc.interpolate(a, here.apply(b), 0.5)))
+    assert not torch.equal(seen[0].indices["3"], seen[-1].indices["3"])
+    found = straight_through(
+        symmetry, a, b, batches, generator=generator(), start=start, lr=0.3, epochs=5
+    )
+    assert found.history == tuple(-loss for loss in losses)
+    best = seen[4 * found.history.index(found.objective)]
+    assert all(
+        torch.equal(best.indices[n], p) for n, p in found.permutation.indices.items()
+    )
 
 
 @pytest.mark.parametrize("start", ["a", "b"])
