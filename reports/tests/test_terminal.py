@@ -24,7 +24,9 @@ pytest_plugins = ["reports.plugin"]
 def pytest_sessionfinish(session):
     path = session.config.rootpath / "results.jsonl"
     if path.exists():
-        session.config.hook.pytest_claims_results(config=session.config, path=path)
+        session.config.hook.pytest_claims_results(
+            config=session.config, path=path, kept=path
+        )
 """
 
 
