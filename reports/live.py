@@ -6,7 +6,7 @@ from typing import Protocol
 
 from reports.deciding import duration
 from reports.results import Result
-from reports.terminal import decided, heading
+from reports.terminal import HEAD, decided, heading
 
 FEW = 10
 """Tests that have to be over before their pace corrects what is expected."""
@@ -84,12 +84,15 @@ class Live:
 
     def __init__(self, writer: Writer, width: int, in_place: bool) -> None:
         self._writer, self._width, self._in_place = writer, width, in_place
-        self._claim, self._open = "", False
+        self._claim = ""
+        self.open = False  # whether the last line is there
         self.told: set[tuple[str, str, str, str]] = set()
 
     def tell(self, result: Result) -> None:
         """Write a result's line."""
         self.close()
+        if not self.told:
+            self._writer.write_line(HEAD)
         if self._claim != result.id:
             self._claim = result.id
             self._writer.write_line(heading(result))
@@ -102,10 +105,10 @@ class Live:
         """Write how far it is, where it can be written over."""
         if self._in_place:
             self._writer.write(f"\r{line[: self._width - 1]}\x1b[K")
-            self._open = True
+            self.open = True
 
     def close(self) -> None:
         """Take the last line away."""
-        if self._open:
+        if self.open:
             self._writer.write("\r\x1b[K")
-            self._open = False
+            self.open = False

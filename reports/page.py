@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -84,8 +85,7 @@ def pages(
             for test in entry.tests:
                 deciding.setdefault(test, []).append((paper, entry))
     found = {paper: papers.findings(paper, kept) for paper in known}
-    environment = _environment()
-    environment.globals |= {
+    shared = {
         "scales": scales,
         "several": len(scales) > 1,
         "level": ", ".join(dict.fromkeys(filter(None, map(level, kept)))),
@@ -96,7 +96,8 @@ def pages(
 
     def add(path: str, template: str, **told: Any) -> None:
         root = "../" * path.count("/")
-        made[path] = environment.get_template(template).render(root=root, **told)
+        found = _environment().get_template(template)
+        made[path] = found.render(root=root, **shared, **told)
 
     holm = corrected(kept)
     for claim in claims:
@@ -313,7 +314,7 @@ def seeds(numbers: Sequence[Any]) -> str:
     """
     runs: list[list[Any]] = []
     for seed in numbers:
-        if runs and isinstance(seed, int) and seed == runs[-1][-1] + 1:
+        if runs and isinstance(seed, int) and seed - 1 == runs[-1][-1]:
             runs[-1].append(seed)
         else:
             runs.append([seed])
@@ -373,6 +374,7 @@ def _run(results: Sequence[Result]) -> dict[str, str]:
     return {name: text for name, text in facts.items() if text}
 
 
+@cache
 def _environment() -> jinja2.Environment:
     environment: Any = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),

@@ -72,6 +72,7 @@ def curves(result: Result) -> dict[str, Any] | None:
                 "band": path(x, y, edge) + "Z" if len(held) > 1 else "",
                 "mean": path(x, y, [(at, m) for at, _, m, _ in held]),
                 "points": [(x(at), y(m), number(m)) for at, _, m, _ in held],
+                "table": {at: f"{number(m)} ± {number(s)}" for at, _, m, s in held},
                 "pairs": pairs if len(lines) <= MANY else [],
             }
         )
@@ -84,6 +85,7 @@ def curves(result: Result) -> dict[str, Any] | None:
     return {
         "x": x,
         "y": y,
+        "places": places,
         "ticks": ticks,
         "depth": depth,
         "x_label": wrap(result.curves.get("x_label", ""), int((RIGHT - LEFT) / LETTER)),
@@ -91,9 +93,7 @@ def curves(result: Result) -> dict[str, Any] | None:
         "lines": drawn,
         "unit": result.curves.get("unit")
         or ("value at each level" if named else "value"),
-        "text": f"Mean over {count} pairs with one standard deviation, and each pair: "
-        + "; ".join(told)
-        + ".",
+        "text": "; ".join(told),
     }
 
 
@@ -161,14 +161,14 @@ def path(x: Axis, y: Axis, points: Iterable[tuple[float, float | None]]) -> str:
     --------
     >>> to = axis([0, 1], 0, 10)
     >>> path(to, to, [(0, 0), (0.2, 0.2), (0.5, None), (1, 1)])
-    'M0.0 0.0L2.0 2.0M10.0 10.0m-1.5 0h3'
+    'M0 0L2 2M10 10m-1.5 0h3'
     """
     runs: list[list[str]] = [[]]
     for across, up in points:
         if up is None:
             runs.append([])
         else:
-            runs[-1].append(f"{x(across)} {y(up)}")
+            runs[-1].append(f"{x(across):g} {y(up):g}")
     return "".join(
         "M" + "L".join(run) + ("m-1.5 0h3" if len(run) == 1 else "")
         for run in runs

@@ -97,8 +97,8 @@ class Telling:
 
     def pytest_claims_decided(self, result: Result) -> None:
         self._reporter.showfspath = False  # a claim's line says which it is
-        if self._writer.width_of_current_line and not self._live.told:
-            self._reporter.write_line("")
+        if self._writer.width_of_current_line and not self._live.open:
+            self._reporter.write_line("")  # after letters of other tests
         self._live.tell(result)
         self._live.show(self._progress.line())
 

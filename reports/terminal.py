@@ -111,18 +111,25 @@ def _topic(result: Result) -> str:
 def decided(result: Result, width: int = 80) -> tuple[str, str, str]:
     """Lay one result out as a line of its own, as it comes; below `heading`.
 
-    Colour, verdict and rest as from `lines`; columns are as wide as most need them.
+    Colour, verdict and rest as from `lines`, in columns below `HEAD`.
     """
-    verdict = _verdict(result).ljust(14)
+    verdict = _verdict(result).ljust(13)
     room = max(width, 80) - 1 - len(verdict)
     place = f"[{result.where}]"
     if result.error:
-        told = shorten(f"{place}  {' '.join(result.error.split())}", room)
-        return result.status.colour, verdict, told
-    cited = _paper(result)
-    cells = [f"{place:26}", f"{_bare(result):17}", f"{_margin(result):7}"]
-    told = shorten(" ".join([*cells, f"paper {cited}" if cited else ""]), room)
-    return result.status.colour, verdict, told.rstrip()
+        told = f"{place}  {' '.join(result.error.split())}"
+    else:
+        told = _in_columns(place, _bare(result), _margin(result), _paper(result))
+    return result.status.colour, verdict, shorten(told, room)
+
+
+def _in_columns(*cells: str) -> str:
+    """Align cells as most of them need it."""
+    return " ".join(map(str.ljust, cells, (27, 17, 6, 0))).rstrip()
+
+
+HEAD = "verdict      " + _in_columns("setting", "measured", "margin", "paper")
+"""Above the lines of `decided`."""
 
 
 def _margin(result: Result) -> str:

@@ -4,9 +4,10 @@
   const matrix = document.querySelector(".matrix");
   if (matrix) overview(matrix);
   keepTables();
+  letScroll();
   openTarget();
   window.addEventListener("hashchange", openTarget);
-  for (const button of document.querySelectorAll(".copy")) button.addEventListener("click", () => copy(button));
+  for (const button of document.querySelectorAll(".data th button")) button.addEventListener("click", () => copy(button));
 
   // A link to a fold opens it, and those around it.
   function openTarget() {
@@ -30,12 +31,30 @@
     if (navigator.clipboard) navigator.clipboard.writeText(line.textContent).catch(() => {});
   }
 
-  // Where a narrow window shows a table's rows as blocks it stays a table to a reader.
+  // A narrow window shows a table's rows as blocks: to a reader aloud it stays a table,
+  // and each cell has the head of its column beside it.
   function keepTables() {
     const roles = { TABLE: "table", THEAD: "rowgroup", TBODY: "rowgroup", TR: "row", TD: "cell" };
-    for (const part of document.querySelectorAll("table, thead, tbody, tr, td, th")) {
-      const head = part.scope && part.scope.startsWith("row") ? "rowheader" : "columnheader";
-      part.setAttribute("role", roles[part.tagName] || head);
+    for (const table of document.querySelectorAll("table")) {
+      for (const part of [table, ...table.querySelectorAll("thead, tbody, tr, td, th")]) {
+        const head = part.scope && part.scope.startsWith("row") ? "rowheader" : "columnheader";
+        part.setAttribute("role", roles[part.tagName] || head);
+      }
+      if (!table.tHead) continue;
+      const heads = [...table.tHead.rows[0].cells].map(cell => cell.textContent.replace(/\[.*/, "").trim());
+      for (const row of table.querySelectorAll("tbody tr")) {
+        const cells = [...row.cells], ahead = heads.length - cells.length; // a head of several rows
+        cells.forEach((cell, k) => { if (cell.textContent.trim() && cell.colSpan === 1) cell.dataset.label = heads[k + ahead]; });
+      }
+    }
+  }
+
+  // What scrolls sideways can be reached, and scrolled, by the keyboard.
+  function letScroll() {
+    for (const part of document.querySelectorAll(".scroll")) {
+      part.tabIndex = 0;
+      part.setAttribute("role", "group");
+      part.setAttribute("aria-label", part.closest("details").querySelector("summary").textContent);
     }
   }
 
