@@ -203,6 +203,18 @@ def evidence(results: Sequence[Result], expected: Path = accepted.FOLDER) -> str
     return "".join(text for path, text in made.items() if path.startswith("claims/"))
 
 
+def at_scales(results: Sequence[Result], scales: Sequence[str]) -> list[Result]:
+    """Make results of several scales out of one's: most places, some with news."""
+    found = list(results)
+    for k, scale in enumerate(scales, 1):
+        for place, result in enumerate(results):
+            if (place * 7 + k) % 5 < 3:
+                news = {"verdict": "supported", "leaning": "", "needed": None}
+                changes = news if (place + k) % 3 == 0 else {}
+                found.append(dataclasses.replace(result, scale=scale, **changes))
+    return found
+
+
 NO_PAPER = {
     "paper": [],
     **dict.fromkeys(

@@ -1,11 +1,15 @@
 """Verdict lines as they come, and how long the rest takes."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 from reports.live import Live, Progress
 from reports.results import write
 from reports.tests.made_up import made, session
+
+ROOT = Path(__file__).parents[2]
 
 
 class Screen:
@@ -141,8 +145,9 @@ def test_lines_come_with_the_tests(tmp_path):
 
     def run(*more):
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *more]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-        return done.stdout
+        env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": ""}
+        told = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True)
+        return told.stdout.decode()
 
     told = run()
     at = told.index("a/b, in points\nsupported    [one weights]")
