@@ -48,17 +48,12 @@ class Claim:
         """Return its results at a scale."""
         return [r for r in self.results if r.scale == scale]
 
-    def facts(self) -> str:
-        """Return status and scale of each result, for the filters: ``known@digits``."""
-        found = dict.fromkeys(f"{r.status.key}@{r.scale}" for r in self.results)
-        return " ".join(found)
-
     def words(self) -> str:
         """Return what is searched beside id and sentence, each text once."""
         texts = (
             text
             for r in self.results
-            for text in (r.source, r.quantity, r.setting, r.variant, r.scale)
+            for text in (r.source, r.quantity, r.setting, r.variant)
         )
         labels = (e.get("label", "") for r in self.results for e in r.paper)
         return " ".join(dict.fromkeys(filter(None, chain(texts, labels))))

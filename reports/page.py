@@ -195,15 +195,18 @@ def paper_file(paper: Paper) -> str:
 
 
 def symbols() -> str:
-    """Return the style that gives each status its symbol, beside its word.
+    """Return the style that gives each status its symbol.
 
-    An empty alternative text follows it, as readers aloud have the word.
+    Beside its word that is read by nobody aloud; beside a bare count the word is.
     """
-    rules = (
-        f".chip.{s.key}::before, .tile.{s.key}::before "
-        f'{{ content: "{s.symbol}"; content: "{s.symbol}" / ""; }}\n'
-        for s in STATUSES.values()
-    )
+    rules = []
+    for s in STATUSES.values():
+        rules.append(
+            f".chip.{s.key}::before, .tile.{s.key}::before "
+            f'{{ content: "{s.symbol}"; content: "{s.symbol}" / ""; }}\n'
+            f".pills .{s.key}::before "
+            f'{{ content: "{s.symbol}"; content: "{s.symbol}" / "{s.word}:"; }}\n'
+        )
     return "".join(rules)
 
 

@@ -63,15 +63,23 @@
     const buttons = [...document.querySelectorAll("[data-filter]")];
     const heads = [...table.querySelectorAll("[data-sort]")];
     const search = document.getElementById("search");
-    const claims = rows.map((row, place) => ({ row, place, facts: row.dataset.facts.split(" ").map(fact => fact.split("@")) }));
+    const verdicts = buttons.filter(button => button.dataset.filter === "verdict").map(button => button.dataset.value);
+    const scales = heads.map(head => head.dataset.sort).slice(1, -2);
+    const claims = rows.map((row, place) => ({ row, place, facts: facts(row), topic: row.id.split("/")[0] }));
     const state = { q: "", sort: "", down: false, filters: {} };
+
+    // Verdict and scale of what a row shows.
+    function facts(row) {
+      return scales.flatMap((scale, k) => [...row.cells[k + 1].querySelectorAll(".chip, .pills b")]
+        .map(chip => [verdicts.find(verdict => chip.classList.contains(verdict)), scale]));
+    }
 
     function fields(claim) {
       if (!claim.fields) {
         const { id, dataset } = claim.row;
         claim.fields = Search.index({
-          id, sentence: claim.row.querySelector(".sentence").textContent,
-          source: dataset.words, more: `${dataset.words} ${dataset.facts}`,
+          id, sentence: claim.row.querySelector("a").textContent,
+          source: dataset.words, more: `${dataset.words} ${claim.facts.flat().join(" ")}`,
         });
       }
       return claim.fields;
@@ -81,7 +89,7 @@
       const { verdict = [], scale = [], topic = [], differs = [] } = state.filters;
       // One result must satisfy both: refuted, and at this scale.
       return claim.facts.some(([key, at]) => (!verdict.length || verdict.includes(key)) && (!scale.length || scale.includes(at)))
-        && (!topic.length || topic.includes(claim.row.dataset.topic))
+        && (!topic.length || topic.includes(claim.topic))
         && (!differs.length || "differs" in claim.row.dataset);
     }
 

@@ -30,7 +30,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attributes):
         found = dict(attributes)
         self.tags.append(tag)
-        if tag == "tr" and "data-facts" in found:
+        if tag == "tr" and "data-words" in found:
             self.rows.append(found)
         if "data-filter" in found or "data-sort" in found:
             self.buttons.append(found)
@@ -138,14 +138,18 @@ def test_links_of_every_scale_lead_somewhere():
 def test_rows_can_be_filtered_and_sorted(first):
     """Buttons name statuses, topics and columns that rows have."""
     parsed = Page(first)
-    facts = {fact for row in parsed.rows for fact in row["data-facts"].split()}
-    assert facts >= {"known@digits", "refuted@digits", "error@digits"}
-    topics = {row["data-topic"] for row in parsed.rows}
+    topics = {row["id"].partition("/")[0] for row in parsed.rows}
     assert topics == {"biases", "matching", "renormalization"}
-    named = {b["data-value"] for b in parsed.buttons if b.get("data-filter") == "topic"}
-    assert named == topics
+
+    def named(kind):
+        return {b["data-value"] for b in parsed.buttons if b.get("data-filter") == kind}
+
+    assert named("topic") == topics
+    assert named("verdict") == {r.status.key for r in session()}
     columns = [b["data-sort"] for b in parsed.buttons if "data-sort" in b]
     assert columns == ["claim", "digits", "paper", "share"]
+    for key in named("verdict"):
+        assert f'class="chip {key}"' in first or f'<b class="{key}">' in first
 
 
 def test_same_results_same_bytes(made_report):

@@ -85,18 +85,17 @@ def test_a_claim_has_a_row_and_each_scale_a_column():
     """Words, counts, ranges; where nothing was measured, nothing; the paper last."""
     heads, ((_, other), (_, claim)) = rows_of(report(RESULTS))
     assert heads == ["Claim", "digits", "mnist", "Paper", "Share of its effect"]
-    counted = "1 supported 1 refuted as on record"
-    assert claim[1] == f"{counted} -4.00 to 1.20 points"
-    assert claim[2] == "supported +3.5 [2.5, 4.5] points"
+    assert claim[1] == "1 1 -4.00 to 1.20"  # of the symbols that its style gives
+    assert claim[2] == "supported +3.5 [2.5, 4.5]"
     assert claim[3:] == ["9.22 ± 4.16", "0.13"]
-    assert other[1] == "" and other[2] == "inconclusive +1.2 [0.4, 2.0] points"
+    assert other[1] == "" and other[2] == "inconclusive +1.2 [0.4, 2.0]"
     assert other[3:] == ["", ""]
 
 
 def test_several_places_of_one_verdict_are_counted():
     """The word once, with the number of places."""
     _, [(_, cells)] = rows_of(report([made(), made(setting="mlp")]))
-    assert cells[1] == "supported \N{MULTIPLICATION SIGN}2 1.20 points"
+    assert cells[1] == "supported \N{MULTIPLICATION SIGN}2 1.20"
 
 
 def test_one_scale_names_none():
@@ -107,12 +106,17 @@ def test_one_scale_names_none():
     assert 'class="scale"' in evidence(RESULTS)
 
 
-def test_filters_know_each_scales_verdict():
-    """Each verdict with its scale, once; what is searched once too."""
-    _, ((other, _), (claim, _)) = rows_of(report(RESULTS))
-    facts = ["known@digits", "supported@mnist", "supported@digits"]
-    assert claim["data-facts"].split() == facts and "data-differs" in claim
-    assert other["data-facts"] == "inconclusive@mnist" and "data-differs" not in other
+def test_counts_have_the_class_of_their_status():
+    """By which the page filters, and which has the symbol and its word."""
+    made_report = report(RESULTS)
+    pills = '<b class="supported">1</b><b class="known">1</b>'
+    assert made_report["index.html"].count(pills) == 1
+    assert (
+        '.pills .known::before { content: "⊘"; content: "⊘" / "refuted, as on '
+        in (made_report["report.css"])
+    )
+    _, ((other, _), (claim, _)) = rows_of(made_report)
+    assert "data-differs" in claim and "data-differs" not in other
     assert claim["data-words"].count("RESCALE minus REPAIR") == 1
 
 
@@ -152,8 +156,8 @@ def test_the_newer_of_two_counts():
     beside = made(scale="mnist", verdict="inconclusive", measured_at=OLD)
     for given in ([old, new, beside], [beside, new, old]):
         made_report = report(given)
-        [(facts, _)] = rows_of(made_report)[1]
-        assert facts["data-facts"] == "supported@digits inconclusive@mnist"
+        [(_, cells)] = rows_of(made_report)[1]
+        assert cells[1].startswith("supported") and cells[2].startswith("inconcl")
         assert "As it reads today.</h1>" in made_report[claim_file(new.id)]
         (line,) = (line for line in side_by_side(given, 120) if "[plain-vgg" in line)
         assert "✗" not in line and line.count("✓") == line.count("?") == 1
