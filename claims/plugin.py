@@ -22,7 +22,9 @@ from claims.claim import Place, places_of
 from claims.evidence import contradiction
 from claims.expected import Entry, rule_of
 from fixtures import scales, task
+from fixtures.planning import Costs
 from fixtures.store import TrainingForbiddenError
+from reports.plugin import is_live
 from reports.results import Result, append, merge, read
 
 # --report-dir, and who makes the page of the results; who trains before the tests.
@@ -101,7 +103,7 @@ def pytest_configure(config: pytest.Config) -> None:
         option.lmc_scale = scales.get(option.scale)
     except ValueError as error:
         raise pytest.UsageError(f"--scale: {error}") from None
-    option.seeds = even("--seeds", option.seeds, 4, None)
+    option.seeds = even("--seeds", option.seeds, 2, None)
     option.first_seed = even(
         "--first-seed", option.first_seed, 0, option.lmc_scale.first_seed
     )
@@ -284,6 +286,8 @@ def pytest_runtest_makereport(
             on_record = None  # another rule, or margin: nothing is accepted of it
         record["red"] = why_red(place, record, on_record)
     record["accepted"] = on_record.verdict if on_record else ""
+    for fixture in record["fixtures"]:
+        fixture["seconds"] = training_seconds(place.scale, fixture["name"])
     if record["red"]:
         report.outcome = "failed"
         report.longrepr = report.longrepr or f"{place.claim.id}: {record['red']}"
@@ -322,9 +326,32 @@ def number_of_places(scale: str) -> int:
 
 
 @cache
+def asked(scale: str) -> set[tuple[str, str]]:
+    """Return claim and place of all that is asked at a scale."""
+    return {(place.claim.id, place.name) for place in places_of(scales.get(scale))}
+
+
+@cache
 def accepted(scale: str) -> dict[tuple[str, str], Entry]:
     """Return what is on record at a scale, by claim and place."""
     return expected.load(scale)
+
+
+_costs = Costs()
+
+
+def training_seconds(scale: scales.Scale, setting: str) -> float | None:
+    """Return what a network of a setting takes with its parents; None if not known.
+
+    By what those in the store took: the report says what more of them would.
+    """
+    recipe, seconds = scale.recipe(setting), 0.0
+    while recipe is not None:
+        known = _costs.expected(recipe)
+        if known is None:
+            return None
+        recipe, seconds = recipe.parent, seconds + known
+    return round(seconds, 3)
 
 
 def carried(report: pytest.TestReport, name: str) -> str | None:
@@ -345,14 +372,18 @@ def pytest_report_teststatus(
     if carried(report, NOT_RUN) is not None:
         return NOT_RUN, "n", (NOT_RUN.upper(), {"yellow": True})
     record = claim_record(report)
-    if record is None or record["red"]:
+    if record is None:
         return None
+    live = is_live(config)  # then its line says more than a letter
+    if record["red"]:
+        return "failed", "" if live else "F", ("FAILED", {"red": True})
     letter, colour = {
         "supported": (".", "green"),
         "refuted": ("r", "cyan"),
         "inconclusive": ("?", "yellow"),
     }[record["verdict"]]
-    return record["verdict"], letter, (record["verdict"].upper(), {colour: True})
+    word = record["verdict"].upper()
+    return record["verdict"], "" if live else letter, (word, {colour: True})
 
 
 class Collector:
@@ -383,17 +414,34 @@ class Collector:
             self._begun = True
         ended = datetime.fromtimestamp(report.stop, UTC)
         record |= {"measured_at": ended.isoformat(timespec="seconds")}
-        append(self._path, Result.from_json(record | {"commit": self._commit}))
+        result = Result.from_json(record | {"commit": self._commit})
+        append(self._path, result)
+        self._config.hook.pytest_claims_decided(config=self._config, result=result)
         decided = record["verdict"] in ("supported", "refuted")
         self._decided += decided and record["kind"] == "empirical"
 
-    def _merge(self) -> None:
-        """Merge the results on file into those of all sessions."""
+    def _merge(self) -> Path:
+        """Merge the results on file into those of all sessions; return where these are.
+
+        Where that fails, the session's own are all that there is.
+        """
+        latest = self._folder / "latest.jsonl"
         if self._path.exists():
             try:
-                merge(self._folder / "latest.jsonl", read(self._path))
+                merge(latest, read(self._path), self._gone)
             except (OSError, ValueError) as error:  # the session's own report goes on
                 self._told += [f"results not merged into the latest: {error}"]
+                return self._path
+        return latest
+
+    def _gone(self, result: Result) -> bool:
+        """Whether a result's test was deleted: its file, or its place in the suite."""
+        file = self._config.rootpath / result.nodeid.partition("::")[0]
+        if not file.is_file():
+            return True
+        if file.parent != Path(__file__).parent:
+            return False
+        return (result.id, result.where) not in asked(result.scale)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -411,8 +459,10 @@ class Collector:
             self._told += ["nothing was run"]
         if not self._begun:
             return
-        self._merge()
-        self._config.hook.pytest_claims_results(config=self._config, path=self._path)
+        kept = self._merge()
+        self._config.hook.pytest_claims_results(
+            config=self._config, path=self._path, kept=kept
+        )
 
     def pytest_terminal_summary(
         self, terminalreporter: pytest.TerminalReporter

@@ -1,4 +1,4 @@
-"""``python -m reports``: the page, the terminal's lines, and the papers' coverage."""
+"""``python -m reports``: the report, the terminal's lines, and what papers say."""
 
 import argparse
 import shutil
@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from reports import coverage, page
+from reports import coverage, page, papers
+from reports.catalogue import CATALOGUE, papers_named, read_papers
 from reports.results import Result
 from reports.scales import scales_of
 from reports.terminal import contradictions, count_line, lines, news, side_by_side
 
-RESULTS = Path("reports/out/results.jsonl")
-PAGE = Path("reports/out/scales.html")
+RESULTS = Path("reports/out/latest.jsonl")
+SEVERAL = Path("reports/out/scales")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -27,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     for name, does, example in (
-        ("page", "write the HTML page", "python -m reports page --out claims.html"),
+        ("page", "write the HTML report", "python -m reports page --out claims"),
         ("show", "print a line per claim", "python -m reports show old/results.jsonl"),
     ):
         command = commands.add_parser(
@@ -50,16 +51,19 @@ def main(argv: list[str] | None = None) -> int:
             command.add_argument(
                 "--out",
                 type=Path,
-                metavar="PAGE.html",
-                help="page to write (default: index.html beside the results; "
-                f"{PAGE} where they come from several files)",
+                metavar="FOLDER",
+                help="folder of the report, whose first page is index.html (default: "
+                f"beside the results; {SEVERAL} where they come from several files)",
             )
     _add_coverage(commands)
+    _add_paper(commands)
     args = parser.parse_args(argv)
     paths, code = args.results or [RESULTS], 0
     try:
         if args.command == "coverage":
             text, code = _coverage(args)
+        elif args.command == "paper":
+            text = _paper(args)
         elif args.command == "page":
             text = str(_page(paths, coverage.read_newest(paths), args.out))
         else:
@@ -73,13 +77,12 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _page(paths: Sequence[Path], results: Sequence[Result], out: Path | None) -> Path:
-    """Write the page, and return where it is."""
+    """Write the report, and return where its first page is."""
     if out is None:
-        out = paths[0].with_name("index.html") if len(paths) == 1 else PAGE
-    elif out.suffix != ".html":  # `--out *.jsonl` would write over the first of them
-        raise ValueError(f"--out {out}: give the page a name that ends in .html")
-    page.write(out, results)
-    return out
+        out = paths[0].parent if len(paths) == 1 else SEVERAL
+    elif out.suffix:  # as of `--out *.jsonl`, which would take the first for a folder
+        raise ValueError(f"--out {out}: give a folder for the report")
+    return page.write(out, results)
 
 
 def _lines(results: Sequence[Result], width: int) -> str:
@@ -108,6 +111,35 @@ def _add_coverage(commands: Any) -> None:
         description=does,
         epilog="example: python -m reports coverage --paper 2402.05966 --missing",
     )
+    _add_kept(command)
+    command.add_argument(
+        "--paper", metavar="ARXIV_ID", help="entries of this paper only"
+    )
+    command.add_argument(
+        "--missing",
+        action="store_true",
+        help="list the entries without a test only; exit code 1 if there are any",
+    )
+
+
+def _add_paper(commands: Any) -> None:
+    does = "print a paper's findings in its order, with how each came out"
+    command = commands.add_parser(
+        "paper",
+        help=does,
+        description=does,
+        epilog="example: python -m reports paper 2402.05966",
+    )
+    command.add_argument(
+        "paper",
+        metavar="ARXIV_ID",
+        help="of the paper, with a version or of all versions that there are",
+    )
+    _add_kept(command)
+
+
+def _add_kept(command: Any) -> None:
+    """Add what is read where nothing is named: what the checkout has."""
     command.add_argument(
         "results",
         nargs="*",
@@ -117,27 +149,28 @@ def _add_coverage(commands: Any) -> None:
         "reports/records/*.jsonl and reports/out/latest.jsonl)",
     )
     command.add_argument(
-        "--paper", metavar="ARXIV_ID", help="entries of this paper only"
-    )
-    command.add_argument(
-        "--missing",
-        action="store_true",
-        help="list the entries without a test only; exit code 1 if there are any",
-    )
-    command.add_argument(
         "--catalogue",
         type=Path,
-        default=coverage.CATALOGUE,
+        default=CATALOGUE,
         metavar="FOLDER",
         help="what the papers say, a file each (default: the checkout's claims/papers)",
     )
 
 
+def _paper(args: argparse.Namespace) -> str:
+    """Return what `paper` prints."""
+    found = papers_named(read_papers(args.catalogue), args.paper)
+    results = coverage.read_newest(args.results or coverage.kept_results())
+    width = min(100, shutil.get_terminal_size().columns)
+    return "\n\n\n".join(papers.text(paper, results, width) for paper in found)
+
+
 def _coverage(args: argparse.Namespace) -> tuple[str, int]:
     """Return what `coverage` prints, and its exit code."""
-    entries = coverage.read_catalogue(args.catalogue)
+    found = sorted(read_papers(args.catalogue), key=lambda paper: paper.id)
     if args.paper is not None:
-        entries = coverage.of_paper(entries, args.paper)
+        found = papers_named(found, args.paper)
+    entries = [entry for paper in found for entry in paper.entries]
     counted = coverage.count_line(entries)
     if args.missing:
         untested = coverage.missing(entries)

@@ -1,33 +1,41 @@
-"""The HTML page: one file, no network, from results to verdicts and their evidence.
+"""The report: a folder of HTML pages, without network or server.
 
-Results of one scale have a row each; those of several scales stand side by side.
+``index.html`` answers; each claim has a page with its evidence, each paper one with its
+findings.  Templates lie in ``reports/templates``, style and behaviour in
+``reports/assets``.
 """
 
 import os
 import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC
-from itertools import chain
+from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 from markupsafe import Markup, escape
 
-from reports import accepted, plots
+from reports import accepted, flips, forest, overview, papers, plots
+from reports.catalogue import CATALOGUE, Entry, Paper, read_papers
+from reports.deciding import again, outlook
 from reports.results import (
     STATUSES,
     Result,
-    cited,
-    cited_label,
     corrected,
     counts,
     number,
     probability,
+    worded,
     write_text,
 )
-from reports.scales import Row, by_claim, scales_of
+from reports.scales import by_claim, scales_of
 from reports.terminal import shorten
+
+ASSETS = Path(__file__).parent / "assets"
+TEMPLATES = Path(__file__).parent / "templates"
 
 LEANING = 0.05
 """A p-value by t below this is worth a second look, by sign flips."""
@@ -38,12 +46,17 @@ DISAGREE = 3
 FLIPS = 20_000
 """So many random sign flips are taken where all of them are too many."""
 
-UNITS = {r"seed \d+": "networks", r"\d+-\d+": "pairs", r"\d+\.\.\d+": "tuples"}
-"""What independent units are, by the pattern of their names."""
+HEADS = ("Place", "Verdict", "plot", "Measured [interval]", "Margin", "Paper",
+         "Share of its effect", "n", "p")  # fmt: skip
+"""Of the table of a claim's places."""
 
 
-def render(results: Sequence[Result], expected: Path = accepted.FOLDER) -> str:
-    """Make the page; the same arguments and files give the same bytes.
+def pages(
+    results: Sequence[Result],
+    expected: Path = accepted.FOLDER,
+    catalogue: Path = CATALOGUE,
+) -> dict[str, str]:
+    """Make the report; the same arguments and files give the same bytes.
 
     Parameters
     ----------
@@ -52,53 +65,159 @@ def render(results: Sequence[Result], expected: Path = accepted.FOLDER) -> str:
         several for one claim, setting, variant and scale the newest counts.
     expected : Path
         Folder of what is on record, a file a scale: see `reports.accepted`.
+    catalogue : Path
+        Folder of what the papers say: see `reports.catalogue`.
 
     Returns
     -------
-    str
-        A whole HTML document that asks for nothing outside itself.
+    dict
+        From each file's path in the report's folder to its text; ``index.html`` last.
     """
-    claims = by_claim(results)
-    rows = list(chain.from_iterable(claims))
-    kept = _results(rows)
+    claims = [overview.Claim(tuple(rows)) for rows in by_claim(results)]
+    kept = [result for claim in claims for result in claim.results]
     scales = scales_of(kept)
     parts = {scale: [r for r in kept if r.scale == scale] for scale in scales}
     records = {scale: accepted.read(scale, expected) for scale in scales}
-    run = _run(kept)
-    runs: dict[str, dict[str, str]] = {}
-    if len(scales) > 1:
-        runs = {scale: _run(part) for scale, part in parts.items()}
-        run = {  # what all scales have in common is told once
-            name: text
-            for name, text in run.items()
-            if all(told.get(name) == text for told in runs.values())
-        }
-    return _template().render(
+    known, flipped = read_papers(catalogue), flips.lines(kept)
+    deciding: dict[str, list[tuple[Paper, Entry]]] = {}
+    for paper in known:
+        for entry in paper.entries:
+            for test in entry.tests:
+                deciding.setdefault(test, []).append((paper, entry))
+    found = {paper: papers.findings(paper, kept) for paper in known}
+    shared = {
+        "scales": scales,
+        "several": len(scales) > 1,
+        "level": ", ".join(dict.fromkeys(filter(None, map(level, kept)))),
+        "flips": flipped,
+    }
+    made = {path.name: path.read_text(encoding="utf-8") for path in ASSETS.iterdir()}
+    made["report.css"] += symbols()
+
+    def add(path: str, template: str, **told: Any) -> None:
+        root = "../" * path.count("/")
+        found = _environment().get_template(template)
+        made[path] = found.render(root=root, **shared, **told)
+
+    holm = corrected(kept)
+    for claim in claims:
+        add(
+            claim_file(claim.newest.id),
+            "claim.html",
+            claim=claim,
+            first=claim.newest,
+            entries=deciding.get(claim.newest.id, []),
+            axis=forest.common(claim.results),
+            heads=HEADS,
+            same=told.pop()
+            if len(told := {*map(circumstances, claim.results)}) == 1
+            else "",
+            holm=holm,
+            on_record={
+                r.place: records[r.scale].get((r.id, r.where)) for r in claim.results
+            },
+        )
+    for paper in known:
+        add(
+            paper_file(paper),
+            "paper.html",
+            paper=paper,
+            findings=found[paper],
+            sentence=papers.in_words(found[paper]),
+            outcomes=papers.OUTCOMES,
+        )
+    add("glossary.html", "glossary.html")
+    if flipped:
+        add("order.html", "order.html", lines=flipped)
+    headlines = overview.chosen(claims)
+    chief = {test for paper in known[:1] for e in paper.entries for test in e.tests}
+    add(
+        "index.html",
+        "index.html",
         claims=claims,
-        rows=rows,
-        topics=list(dict.fromkeys(row.newest.topic for row in rows)),
+        topics=list(dict.fromkeys(claim.newest.topic for claim in claims)),
         counts=counts(kept),
-        counts_at={scale: counts(part) for scale, part in parts.items()},
+        outcome=overview.outcome(claims),
         contradicting=[r for r in kept if r.status.key == "contradicts"],
-        statuses=STATUSES,
-        scales=scales,
-        several=len(scales) > 1,
-        level=", ".join(dict.fromkeys(filter(None, map(level, kept)))),
-        holm=corrected(kept),
-        on_record={r.place: records[r.scale].get((r.id, r.where)) for r in kept},
-        run=run,
-        runs=runs,
-        plots=plots,
+        broken=[r for r in kept if r.status.key == "error"],
+        headlines=headlines,
+        chief=sum(h.claim.newest.id in chief for h in headlines),
+        papers=[(paper, papers.in_words(found[paper])) for paper in known],
+        columns=[
+            ("claim", "Claim"),
+            *((scale, scale) for scale in scales),
+            ("paper", "Paper"),
+            ("share", "Share of its effect"),
+        ],
+        runs={scale: _run(part) for scale, part in parts.items()},
     )
+    return made
 
 
 def write(
-    path: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
     results: Sequence[Result],
     expected: Path = accepted.FOLDER,
-) -> None:
-    """Render the page to `path`, whole or not at all. See `render`."""
-    write_text(path, render(results, expected))
+    catalogue: Path = CATALOGUE,
+) -> Path:
+    """Write the report into a folder and return its first page. See `pages`.
+
+    Each file is written whole or not at all, the first page last. Pages of claims and
+    papers that are gone are removed; other files of the folder are left alone.
+    """
+    folder = Path(folder)
+    made = pages(results, expected, catalogue)
+    for path, text in made.items():
+        write_text(folder / path, text)
+    for part in ("claims", "papers"):
+        for file in (folder / part).glob("*.html"):
+            if f"{part}/{file.name}" not in made:
+                file.unlink()
+    return folder / "index.html"
+
+
+def claim_file(claim: str) -> str:
+    """Return the file of a claim's page, as ``claims/topic.name.html``.
+
+    An id with other characters than letters, digits, points and hyphens gets a digest,
+    so that no two claims have one file, and none lies outside the folder.
+    """
+    name = claim.replace("/", ".", 1)
+    plain = re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip(".")
+    if plain != name:
+        plain = f"{plain[:80]}-{sha256(claim.encode()).hexdigest()[:8]}"
+    return f"claims/{plain}.html"
+
+
+def paper_file(paper: Paper) -> str:
+    """Return the file of a paper's page."""
+    return f"papers/{paper.id}.html"
+
+
+def symbols() -> str:
+    """Return the style that gives each status its symbol.
+
+    Beside its word that is read by nobody aloud; beside a bare count the word is.
+    """
+    rules = []
+    for s in STATUSES.values():
+        rules.append(
+            f".chip.{s.key}::before, .tile.{s.key}::before "
+            f'{{ content: "{s.symbol}"; content: "{s.symbol}" / ""; }}\n'
+            f".pills .{s.key}::before "
+            f'{{ content: "{s.symbol}"; content: "{s.symbol}" / "{s.word}:"; }}\n'
+        )
+    return "".join(rules)
+
+
+def place_anchor(result: Result) -> str:
+    """Return the fragment of a result on its claim's page."""
+    return f"{result.where}@{result.scale}".replace(" ", "/")
+
+
+def place_link(result: Result) -> str:
+    """Return the address of a result from the first page."""
+    return f"{claim_file(result.id)}#{quote(place_anchor(result), safe='/@')}"
 
 
 def level(result: Result) -> str:
@@ -109,14 +228,8 @@ def level(result: Result) -> str:
 
 
 def numbers(result: Result, holm: float | None) -> list[tuple[str, str]]:
-    """List what is told of a result beside its estimate, by name."""
+    """List what is told of a result beside its line in the table, by name."""
     told = [
-        (
-            "Examples" if result.rule == "exact" else "n",
-            str("-" if result.n is None else result.n),
-        ),
-        ("Interval", level(result)),
-        ("p", "" if result.p is None else probability(result.p)),
         ("p, sign flips", "" if result.p_flip is None else probability(result.p_flip)),
         ("p, Page", "" if result.p_page is None else probability(result.p_page)),
         ("p, Holm", "" if holm is None else probability(holm)),
@@ -131,11 +244,6 @@ def numbers(result: Result, holm: float | None) -> list[tuple[str, str]]:
         ),
     ]
     return [(name, text) for name, text in told if text]
-
-
-def others(result: Result) -> list[dict[str, Any]]:
-    """List the paper's numbers of other quantities than the one that was decided."""
-    return [entry for entry in result.paper if entry.get("column") != "decided"]
 
 
 def remark(result: Result) -> str:
@@ -162,18 +270,6 @@ def remark(result: Result) -> str:
         f"the t-test has {probability(p)}. The one assumes values symmetric about "
         "their mean, the other normal ones."
     )
-
-
-def units(result: Result) -> str:
-    """Name a result's independent units: networks, pairs or tuples of them.
-
-    By the first one's name: ``seed 100``, ``100-101`` or ``100..103``.
-    """
-    name = str(result.pairs[0].get("pair", "")) if result.pairs else ""
-    for pattern, what in UNITS.items():
-        if re.fullmatch(pattern, name):
-            return what
-    return "units"
 
 
 def machine(result: Result) -> str:
@@ -204,19 +300,44 @@ def cell(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def search_text(row: Row) -> str:
-    """What the free-text filter looks through, in lower case, each text once."""
-    words = (
-        text
-        for r in row.results.values()
-        for text in (r.id, r.where, r.scale, r.label, r.sentence,
-                     r.source, r.quantity, r.decision)
-    )  # fmt: skip
-    return " ".join(dict.fromkeys(words)).lower()
+def rule_of(decision: str) -> str:
+    """Return the part of a decision's statement that no measurement changes."""
+    if decision.startswith("premise not met"):
+        decision = decision.rpartition(" (")[2].removesuffix(")")
+    return decision.partition("; ")[0]
 
 
-def _results(rows: Iterable[Row]) -> list[Result]:
-    return list(chain.from_iterable(row.results.values() for row in rows))
+def seeds(numbers: Sequence[Any]) -> str:
+    """Write seeds with runs of them shortened, as ``100-115, 118``.
+
+    Examples
+    --------
+    >>> seeds([100, 101, 102, 105])
+    '100-102, 105'
+    """
+    runs: list[list[Any]] = []
+    for seed in numbers:
+        if runs and isinstance(seed, int) and seed - 1 == runs[-1][-1]:
+            runs[-1].append(seed)
+        else:
+            runs.append([seed])
+    return ", ".join(f"{r[0]}-{r[-1]}" if len(r) > 1 else str(r[0]) for r in runs)
+
+
+def here(result: Result) -> str:
+    """Write what was measured as `reports.accepted.Entry` writes what is on record."""
+    if result.estimate is None:
+        return worded(result.verdict, result.leaning)
+    measured = f"{number(result.estimate)} ± {number(result.spread)}, n = {result.n}"
+    from_seed = "" if result.first_seed is None else f", seeds from {result.first_seed}"
+    return f"{worded(result.verdict, result.leaning)} ({measured}){from_seed}"
+
+
+def circumstances(result: Result) -> str:
+    """Write the machine, versions and commit of a result."""
+    versions = ", ".join(f"{name} {text}" for name, text in result.versions.items())
+    commit = f"commit {result.commit[:12]}" if result.commit else "commit not known"
+    return f"{machine(result)}; {versions}; {commit}"
 
 
 def _run(results: Sequence[Result]) -> dict[str, str]:
@@ -256,29 +377,44 @@ def _run(results: Sequence[Result]) -> dict[str, str]:
     return {name: text for name, text in facts.items() if text}
 
 
-def _template() -> jinja2.Template:
+@cache
+def _environment() -> jinja2.Environment:
     environment: Any = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals |= {
+        "plots": plots,
+        "forest": forest,
+        "statuses": STATUSES,
+        "tally": overview.tally,
+        "short": overview.short,
+        "standing": overview.standing,
+        "span": overview.span,
+        "in_paper": overview.in_paper,
+        "share": overview.share,
+        "circumstances": circumstances,
+    }
     environment.filters |= {
-        "results": _results,
         "number": number,
         "probability": probability,
         "cell": cell,
-        "cited": cited,
-        "cited_label": cited_label,
-        "machine": machine,
         "measured_at": measured_at,
         "numbers": numbers,
-        "others": others,
         "remark": remark,
-        "units": units,
+        "outlook": outlook,
+        "again": again,
+        "here": here,
+        "seeds": seeds,
+        "rule_of": rule_of,
         "linked": linked,
         "shorten": shorten,
-        "search_text": search_text,
+        "claim_link": lambda result: claim_file(result.id),
+        "place_link": place_link,
+        "place_anchor": place_anchor,
+        "paper_link": paper_file,
     }
-    return environment.get_template("page.html")
+    return environment

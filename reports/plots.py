@@ -1,4 +1,4 @@
-"""Where the marks of a result's plots lie; `page.html` draws them as inline SVG.
+"""Where the marks of a result's plots lie; a template draws them as inline SVG.
 
 Drawn by hand since matplotlib's SVG of the same plots is ten times as large, knows
 nothing of the reader's colour scheme, and has no text under the pointer.
@@ -26,36 +26,6 @@ DISCERNED = 20  # levels up to which each has a mark
 LETTER = 6.2  # mean width of a tick's letter
 SLANT = 50  # degrees, of names that are too long to stand side by side
 LONGEST = 14  # letters of a slanted name
-
-
-def interval(result: Result) -> dict[str, Any] | None:
-    """Lay out the estimate with its interval, beside zero and the claim's margin.
-
-    An end without a value is open: its arrow points to the frame's edge.
-    """
-    low, high = result.low, result.high
-    if result.estimate is None or (low is None and high is None):
-        return None
-    margins = set()
-    if result.margin is not None:
-        both = result.rule == "equivalence"
-        margins = {result.margin, -result.margin} if both else {result.margin}
-    inside = [v for v in (low, high, result.estimate, *margins) if v is not None]
-    x = axis(inside, INSET, WIDTH - INSET)
-    labels = [(x(m), f"margin {number(m)}") for m in sorted(margins)]
-    if len(labels) == 2 and labels[1][0] - labels[0][0] < 60:  # no room for both
-        labels = [(labels[0][0], ""), (labels[1][0], f"margin ±{number(max(margins))}")]
-    return {
-        "x": x,
-        "low": x.start if low is None else x(low),
-        "high": x.stop if high is None else x(high),
-        "open": (low is None, high is None),
-        "estimate": x(result.estimate),
-        "margins": labels,
-        "zero": x(0) if x.low < 0 < x.high else None,
-        "text": f"Estimate {result.measured}; "
-        + (f"the claim's margin is {number(result.margin)}." if margins else ""),
-    }
 
 
 def curves(result: Result) -> dict[str, Any] | None:
@@ -102,6 +72,7 @@ def curves(result: Result) -> dict[str, Any] | None:
                 "band": path(x, y, edge) + "Z" if len(held) > 1 else "",
                 "mean": path(x, y, [(at, m) for at, _, m, _ in held]),
                 "points": [(x(at), y(m), number(m)) for at, _, m, _ in held],
+                "table": {at: f"{number(m)} ± {number(s)}" for at, _, m, s in held},
                 "pairs": pairs if len(lines) <= MANY else [],
             }
         )
@@ -114,6 +85,7 @@ def curves(result: Result) -> dict[str, Any] | None:
     return {
         "x": x,
         "y": y,
+        "places": places,
         "ticks": ticks,
         "depth": depth,
         "x_label": wrap(result.curves.get("x_label", ""), int((RIGHT - LEFT) / LETTER)),
@@ -121,9 +93,7 @@ def curves(result: Result) -> dict[str, Any] | None:
         "lines": drawn,
         "unit": result.curves.get("unit")
         or ("value at each level" if named else "value"),
-        "text": f"Mean over {count} pairs with one standard deviation, and each pair: "
-        + "; ".join(told)
-        + ".",
+        "text": "; ".join(told),
     }
 
 
@@ -191,14 +161,14 @@ def path(x: Axis, y: Axis, points: Iterable[tuple[float, float | None]]) -> str:
     --------
     >>> to = axis([0, 1], 0, 10)
     >>> path(to, to, [(0, 0), (0.2, 0.2), (0.5, None), (1, 1)])
-    'M0.0 0.0L2.0 2.0M10.0 10.0m-1.5 0h3'
+    'M0 0L2 2M10 10m-1.5 0h3'
     """
     runs: list[list[str]] = [[]]
     for across, up in points:
         if up is None:
             runs.append([])
         else:
-            runs[-1].append(f"{x(across)} {y(up)}")
+            runs[-1].append(f"{x(across):g} {y(up):g}")
     return "".join(
         "M" + "L".join(run) + ("m-1.5 0h3" if len(run) == 1 else "")
         for run in runs
@@ -237,21 +207,21 @@ def values(result: Result) -> dict[str, Any] | None:
     }
     if not found:
         return None
-    inside = [value for held in found.values() for _, value in held]
+    inside = [value for held in found.values() for value in held]
     for entry in paper:
         spread = entry.get("spread") or 0.0
         inside += [entry["value"] - spread, entry["value"] + spread]
     x = axis(inside, INSET, WIDTH - INSET)
     rows: list[dict[str, Any]] = []
     for name, held in found.items():
-        middle = mean(value for _, value in held)
+        middle = mean(held)
         rows.append(
             {
                 "label": name,
                 "value": number(middle, _places(x)),
                 "colour": lines.index(name) % COLOURS if name in lines else None,
                 "mean": x(middle),
-                "dots": [(x(v), f"pair {pair}: {number(v)}") for pair, v in held],
+                "dots": [x(v) for v in held],
             }
         )
     cites: list[dict[str, Any]] = []
@@ -279,12 +249,9 @@ def values(result: Result) -> dict[str, Any] | None:
     }
 
 
-def _held(result: Result, name: str) -> list[tuple[str, float]]:
-    return [
-        (str(pair.get("pair", index)), float(value))
-        for index, pair in enumerate(result.pairs)
-        if isinstance(value := pair.get(name), int | float)
-    ]
+def _held(result: Result, name: str) -> list[float]:
+    found = (pair.get(name) for pair in result.pairs)
+    return [float(value) for value in found if isinstance(value, int | float)]
 
 
 def _places(x: Axis) -> int:

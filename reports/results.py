@@ -1,7 +1,7 @@
 """One claim at one place as a record, and the files of such records.
 
 The one place that writes and reads them: `append` as results come, `read`, and `merge`
-into a file that keeps the newest of each place.
+into a file that keeps the best of each place.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path
@@ -562,8 +562,39 @@ def write(path: str | os.PathLike[str], results: Iterable[Result]) -> None:
     write_text(path, "".join(map(_line, results)))
 
 
-def merge(path: str | os.PathLike[str], results: Iterable[Result]) -> None:
-    """Merge results into a file that keeps the newest of each place.
+def best(results: Iterable[Result]) -> list[Result]:
+    """Keep the best result of each place: what a report is made of.
+
+    An error never displaces what was measured, nor do fewer units more of them, where
+    the same is decided by the same rule; otherwise the newer counts, as in `newest`.
+    """
+    found: dict[tuple[str, ...], Result] = {}
+    for result in results:
+        held = found.get(result.place)
+        if held is None or _displaces(result, held):
+            found[result.place] = result
+    return list(found.values())
+
+
+def _displaces(result: Result, held: Result) -> bool:
+    if (result.verdict == "error") != (held.verdict == "error"):
+        return held.verdict == "error"
+    same = all(getattr(result, name) == getattr(held, name) for name in DECIDED)
+    if same and (result.n or 0) != (held.n or 0):
+        return (result.n or 0) > (held.n or 0)
+    return result.when >= held.when
+
+
+DECIDED = ("quantity", "unit", "rule", "margin", "alpha")
+"""What makes two results at a place answers to the same question."""
+
+
+def merge(
+    path: str | os.PathLike[str],
+    results: Iterable[Result],
+    gone: Callable[[Result], bool] = lambda result: False,
+) -> None:
+    """Merge results into a file that keeps the `best` of each place.
 
     What was measured elsewhere stays, so that a session of a few claims, or at another
     scale, loses nothing.
@@ -574,6 +605,8 @@ def merge(path: str | os.PathLike[str], results: Iterable[Result]) -> None:
         File of results; made if there is none. Its lock lies beside it, as several
         sessions may end at once.
     results : iterable of Result
+    gone
+        Whether the test of a result that the file has is there no more: it is left out.
 
     Raises
     ------
@@ -591,7 +624,8 @@ def merge(path: str | os.PathLike[str], results: Iterable[Result]) -> None:
             raise ValueError(
                 f"{error}; mend the line, or move the file away and a new one is begun"
             ) from None
-        write(path, sorted(newest([*held, *results]), key=lambda r: r.place))
+        held = [result for result in held if not gone(result)]
+        write(path, sorted(best([*held, *results]), key=lambda r: r.place))
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -3,12 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from reports.catalogue import headlines
 from reports.results import Result, newest
 
-HEADLINES = ("renormalization/rescale-beats-repair",)
-"""Claims that decide a finding of a paper's abstract: they stand first."""
-
-ORDER = ("digits", "mnist", "cifar10", "paper")
+ORDER = ("digits", "mnist", "cifar10", "cifar100", "paper")
 """From the smallest networks to the papers' own; other scales follow by name."""
 
 
@@ -54,9 +52,9 @@ def scales_of(results: Iterable[Result]) -> list[str]:
 
 def rank(result: Result) -> tuple[int, str]:
     """Where a result's claim stands: headlines first, then topics in their order."""
-    if result.id in HEADLINES:
-        return (HEADLINES.index(result.id), "")
-    return (len(HEADLINES), result.topic)
+    if result.id in headlines():
+        return (headlines().index(result.id), "")
+    return (len(headlines()), result.topic)
 
 
 def by_claim(results: Iterable[Result]) -> list[list[Row]]:

@@ -8,8 +8,9 @@ from itertools import groupby
 from pathlib import Path
 
 from reports import accepted
-from reports.results import STATUSES, Result, worded
-from reports.scales import HEADLINES, Row, by_claim, rank, scales_of
+from reports.catalogue import headlines
+from reports.results import STATUSES, Result, number, worded
+from reports.scales import Row, by_claim, rank, scales_of
 
 PAPER = 11  # room that the paper's column asks for: a value with its spread
 
@@ -27,8 +28,8 @@ def lines(results: Sequence[Result], width: int = 80) -> list[tuple[str, str, st
     -------
     list of (str, str, str)
         Colour (a pytest markup name, or ""), verdict padded to its column, and the
-        rest of the line: claim with setting, measured with interval, the paper's value
-        of the same quantity, and the share of it that was measured.
+        rest of the line: claim with setting, measured with interval, the margin, the
+        paper's value of the same quantity, and the share of it that was measured.
 
     Notes
     -----
@@ -47,14 +48,15 @@ def lines(results: Sequence[Result], width: int = 80) -> list[tuple[str, str, st
     whole = size([f"{r.claim} [{r.where}]" for r in results], "claim")
     measured = size([r.measured for r in fine], "measured")
     share = size([r.of_effect for r in fine], "") if any(map(_paper, fine)) else 0
-    wide = whole + measured + paper + share + 6 <= room
+    margin = size([_margin(r) for r in fine], "margin")
+    wide = whole + measured + margin + paper + share + 8 <= room
     if wide:
         name = whole
     else:
         name = size([f"[{r.where}]" for r in results], "setting")
         measured = size([_bare(r) for r in fine], "measured")
-    paper = min(paper, max(0, room - name - measured - 4))
-    left = room - name - measured - paper - 6
+    paper = min(paper, max(0, room - name - measured - margin - 6))
+    left = room - name - measured - margin - paper - 8
     shares = next(
         (
             told
@@ -68,12 +70,13 @@ def lines(results: Sequence[Result], width: int = 80) -> list[tuple[str, str, st
     )
 
     def line(*cells: str) -> str:
-        sizes = (name, measured, paper, 0)
+        sizes = (name, measured, margin, paper, 0)
         return "  ".join(map(str.ljust, cells, sizes)).rstrip()
 
     head = line(
         "claim" if wide else "setting",
         "measured",
+        "margin",
         shorten("paper", paper),
         "share" if any(shares.values()) else "",
     )
@@ -84,12 +87,13 @@ def lines(results: Sequence[Result], width: int = 80) -> list[tuple[str, str, st
     ordered.sort(key=lambda r: first[r.id])
     for title, held in groupby(ordered, lambda r: _topic(r) if wide else r.id):
         group = list(held)
-        rows.append(("", title if wide else _heading(group[0]), ""))
+        rows.append(("", title if wide else heading(group[0]), ""))
         for r in group:
             label = f"{r.claim} [{r.where}]" if wide else f"[{r.where}]"
             rest = line(
                 label,
                 r.measured if wide else _bare(r),
+                _margin(r),
                 shorten(_paper(r), paper),
                 shares.get(r.place, ""),
             )
@@ -101,10 +105,43 @@ def lines(results: Sequence[Result], width: int = 80) -> list[tuple[str, str, st
 
 
 def _topic(result: Result) -> str:
-    return "headline" if result.id in HEADLINES else result.topic
+    return "headline" if result.id in headlines() else result.topic
 
 
-def _heading(result: Result) -> str:
+def decided(result: Result, width: int = 80) -> tuple[str, str, str]:
+    """Lay one result out as a line of its own, as it comes; below `heading`.
+
+    Colour, verdict and rest as from `lines`, in columns below `HEAD`.
+    """
+    verdict = _verdict(result).ljust(13)
+    room = max(width, 80) - 1 - len(verdict)
+    place = f"[{result.where}]"
+    if result.error:
+        told = f"{place}  {' '.join(result.error.split())}"
+    else:
+        told = _in_columns(place, _bare(result), _margin(result), _paper(result))
+    return result.status.colour, verdict, shorten(told, room)
+
+
+def _in_columns(*cells: str) -> str:
+    """Align cells as most of them need it."""
+    return " ".join(map(str.ljust, cells, (27, 17, 6, 0))).rstrip()
+
+
+HEAD = "verdict      " + _in_columns("setting", "measured", "margin", "paper")
+"""Above the lines of `decided`."""
+
+
+def _margin(result: Result) -> str:
+    """Write what a claim must exceed, or stay within."""
+    if result.margin is None:
+        return ""
+    sign = {"equivalence": "±", "exact": "≤"}.get(result.rule, ">")
+    return f"{sign}{number(result.margin)}"
+
+
+def heading(result: Result) -> str:
+    """Write what stands above a claim's places: its id and unit."""
     return f"{result.id}, in {result.unit}" if result.unit else result.id
 
 
@@ -172,7 +209,7 @@ def side_by_side(results: Sequence[Result], width: int = 80) -> list[str]:
     text = ["   ".join(legend), "", line(heads, "in the paper")]
     below = iter(cells)
     for claim in claims:
-        text.append(_heading(claim[0].newest))
+        text.append(heading(claim[0].newest))
         for row in claim:
             text.append(line(next(below), shorten(_paper(row.newest), paper)))
             for scale, result in row.results.items():

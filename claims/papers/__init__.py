@@ -2,6 +2,8 @@
 
 Each paper is one TOML file, named by its arXiv id, and version where it matters::
 
+    abstract = ["renormalization/rescale-at-least-repair"]  # of the entries, by weight
+
     [tables.4]                         # or [tables."Fig. 16"], [tables."section 3.4"]
     caption = "VGG16 on CIFAR-10, midpoint after activation matching"
     rows = [{ label = "VGG16, AM", setting = "plain-vgg", repair = [43.71, 3.36] }]
@@ -12,7 +14,7 @@ Each paper is one TOML file, named by its arXiv id, and version where it matters
     sentence = "..."                   # what it says, such that it may turn out false
     quote = "..."                      # in its own words; "" where they aren't known
     numbers = "..."                    # what stands in no table
-    tests = ["renormalization/rescale-beats-repair"]
+    tests = ["renormalization/rescale-beats-repair"]  # the chief one first
     reason = ""                        # without tests: why there are none
 
 A row's keys but label, setting and variant are columns: a number, or its mean and

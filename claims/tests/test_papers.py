@@ -10,7 +10,7 @@ import pytest
 
 from claims import papers
 from claims.papers import Number, Source, paper, raised, smallest_effect
-from reports.coverage import read_catalogue
+from reports.catalogue import read_papers
 
 SHARED = Path(__file__).parents[3] / "shared"
 TEXTS = {
@@ -25,7 +25,7 @@ NUMBER = r"\d+(?:\.\d+)?"
 
 def entries() -> dict[str, dict]:
     """Return the findings of all papers by id."""
-    return {entry.id: asdict(entry) for entry in read_catalogue()}
+    return {e.id: asdict(e) for paper in read_papers() for e in paper.entries}
 
 
 def text_of(name: str) -> str:

@@ -283,7 +283,10 @@ def test_the_commit_is_that_at_the_start(toys, tmp_path, monkeypatch):
     config = SimpleNamespace(
         rootpath=tmp_path,
         getoption=lambda name, *_: {"report_dir": "out"}.get(name, 0),
-        hook=SimpleNamespace(pytest_claims_results=lambda **_: None),
+        hook=SimpleNamespace(
+            pytest_claims_decided=lambda **_: None,
+            pytest_claims_results=lambda **_: None,
+        ),
     )
     collector = Collector(config)
     text = json.dumps(toys[1]["toys/holds"])
@@ -383,8 +386,8 @@ def test_the_plugin_works_alone(tmp_path):
     ("arguments", "message"),
     [
         (["--scale", "atoms"], "--scale: unknown scale 'atoms': choose digits, mnist"),
-        (["--seeds", "5"], "--seeds 5: choose an even number from 4 on"),
-        (["--seeds", "many"], "--seeds many: choose an even number from 4 on"),
+        (["--seeds", "5"], "--seeds 5: choose an even number from 2 on"),
+        (["--seeds", "many"], "--seeds many: choose an even number from 2 on"),
         (["--first-seed", "7"], "--first-seed 7: choose an even number from 0 on"),
         (["--device", "tpu"], "--device tpu: choose cpu"),
     ],

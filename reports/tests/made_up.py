@@ -2,8 +2,11 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from reports import accepted, page
 from reports.results import Result
 
 CLAIMS = (
@@ -59,6 +62,7 @@ PAPER = [
         "spread": None,
     },
 ]
+CATALOGUE = Path(__file__).parent / "papers"
 WHEN = "2026-11-20T21:00:00+00:00"
 
 
@@ -184,6 +188,31 @@ def session() -> list[Result]:
                 }
             results.append(made(**changes | STATES.get(k + 10 * c, {})))
     return results
+
+
+def report(
+    results: Sequence[Result], expected: Path = accepted.FOLDER
+) -> dict[str, str]:
+    """Make the report's files of results, with the made-up paper."""
+    return page.pages(results, expected, CATALOGUE)
+
+
+def evidence(results: Sequence[Result], expected: Path = accepted.FOLDER) -> str:
+    """Make the pages of all claims among results, one after another."""
+    made = report(results, expected)
+    return "".join(text for path, text in made.items() if path.startswith("claims/"))
+
+
+def at_scales(results: Sequence[Result], scales: Sequence[str]) -> list[Result]:
+    """Make results of several scales out of one's: most places, some with news."""
+    found = list(results)
+    for k, scale in enumerate(scales, 1):
+        for place, result in enumerate(results):
+            if (place * 7 + k) % 5 < 3:
+                news = {"verdict": "supported", "leaning": "", "needed": None}
+                changes = news if (place + k) % 3 == 0 else {}
+                found.append(dataclasses.replace(result, scale=scale, **changes))
+    return found
 
 
 NO_PAPER = {

@@ -4,7 +4,8 @@ import pytest
 
 from reports import coverage
 from reports.__main__ import main
-from reports.coverage import read_catalogue, read_newest, summary, table
+from reports.catalogue import read_papers
+from reports.coverage import read_newest, summary, table
 from reports.results import Result, newest, write
 from reports.tests.made_up import made
 
@@ -59,6 +60,11 @@ def results():
         made(**first, setting="mlp", scale="mnist", verdict="refuted"),
         made(id="topic/second", nodeid=SECOND, scale="mnist", verdict="error"),
     ]
+
+
+def entries_of(*folder):
+    """Return the entries of all papers of a folder."""
+    return [entry for paper in read_papers(*folder) for entry in paper.entries]
 
 
 @pytest.fixture
@@ -171,7 +177,7 @@ def test_test_of_a_claim_is_that_of_its_newest_result(papers):
         made(id="topic/first", setting="mlp", **today),
         made(id="topic/first", nodeid="old.py::test[x]"),
     ]
-    text = table(read_catalogue(papers), found)
+    text = table(entries_of(papers), found)
     assert "new.py::test  " in text and "old.py" not in text
 
 
@@ -233,7 +239,7 @@ def test_an_unreadable_catalogue_says_what_is_wrong(tmp_path, capsys, text, mess
     """Exit code 2, and the file, the entry and the offence are named."""
     (tmp_path / "p.toml").write_text(text)
     with pytest.raises(ValueError, match=message):
-        read_catalogue(tmp_path)
+        entries_of(tmp_path)
     assert main(["coverage", "--catalogue", str(tmp_path)]) == 2
     assert "python -m reports coverage: " in capsys.readouterr().err
 
@@ -242,7 +248,7 @@ def test_an_entry_of_two_papers_is_refused(papers):
     """Ids are unique over all papers."""
     (papers / "9.toml").write_text(SECOND_PAPER)
     with pytest.raises(ValueError, match=r"'other/one': stands in 8765.4321.toml too"):
-        read_catalogue(papers)
+        entries_of(papers)
 
 
 def test_a_folder_without_papers_is_an_input_error(tmp_path, capsys):
@@ -261,4 +267,4 @@ def test_missing_results_are_an_input_error(given, tmp_path, capsys):
 
 def test_the_checkouts_papers_are_well_formed():
     """What the repository has can be read."""
-    assert len(read_catalogue()) > 100
+    assert len(entries_of()) > 100

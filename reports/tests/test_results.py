@@ -8,6 +8,7 @@ import pytest
 from reports.results import (
     Result,
     append,
+    best,
     corrected,
     counts,
     merge,
@@ -210,7 +211,7 @@ def test_newest_of_each_place():
 
 
 def test_merging_keeps_what_was_measured_elsewhere(tmp_path):
-    """The newer of a place, and all other places; nothing but a lock lies beside."""
+    """The better of a place, and all other places; nothing but a lock lies beside."""
     path = tmp_path / "out" / "latest.jsonl"
     merge(path, [made(measured_at=NEW), made(setting="mlp", measured_at=OLD)])
     merge(path, [made(measured_at=OLD, n=7), made(scale="mnist", measured_at=OLD)])
@@ -223,6 +224,31 @@ def test_merging_keeps_what_was_measured_elsewhere(tmp_path):
     assert {file.name for file in path.parent.iterdir()} <= {
         *("latest.jsonl", ".latest.jsonl.lock")
     }
+
+
+def test_what_is_better_stays(tmp_path):
+    """Fewer units and errors displace nothing; more units, and the newer, do."""
+    old, new = {"measured_at": OLD}, {"measured_at": NEW}
+    full, few = made(**old, n=8), made(**new, n=4)
+    error = made(**new, verdict="error", error="no", n=None)
+    assert best([full, few]) == best([few, full]) == [full]
+    assert best([full, error]) == best([error, full]) == [full]
+    assert best([error, few]) == [few]
+    again = made(**new, n=8, verdict="refuted")
+    assert best([full, again]) == [again]
+    # Another margin makes it another question: whatever it was before is no answer.
+    other = made(**new, n=4, margin=1.0)
+    assert best([full, other]) == [other]
+    assert best([full, made(scale="mnist", n=4)])[0] == full
+
+
+def test_results_of_deleted_tests_go(tmp_path):
+    """Those on file; not what has just been measured."""
+    path = tmp_path / "latest.jsonl"
+    merge(path, [made(), made(setting="mlp"), made(id="a/gone")])
+    merge(path, [made(setting="bn-vgg")], lambda r: r.id == "a/gone")
+    assert {r.setting for r in read(path)} == {"plain-vgg", "mlp", "bn-vgg"}
+    assert not [r for r in read(path) if r.id == "a/gone"]
 
 
 def test_what_is_no_file_of_results_is_not_merged_into(tmp_path):

@@ -3,16 +3,16 @@
 import json
 import re
 from dataclasses import asdict
-from html.parser import HTMLParser
 
 import pytest
 
 from reports import __main__ as command
-from reports.page import render
+from reports.catalogue import headlines
+from reports.page import claim_file
 from reports.results import write
-from reports.scales import HEADLINES, by_claim, scales_of
+from reports.scales import by_claim, scales_of
 from reports.terminal import lines, side_by_side
-from reports.tests.made_up import NO_PAPER, made
+from reports.tests.made_up import NO_PAPER, evidence, made, report
 
 KNOWN = {"verdict": "refuted", "accepted": "refuted"}
 RESULTS = [  # by hand: both scales, digits alone, mnist alone
@@ -23,31 +23,24 @@ RESULTS = [  # by hand: both scales, digits alone, mnist alone
 ]
 
 
-class Table(HTMLParser):
-    """The verdict table: its heads, and of each row the attributes and cells' text."""
+def rows_of(made_report):
+    """The matrix's heads, and of each row its attributes and its cells' words."""
+    text = made_report["index.html"]
+    text = text[text.index('<table class="matrix') :]
+    head, body = text[: text.index("</table>")].split("<tbody>")
 
-    def __init__(self, text):
-        super().__init__()
-        self.heads, self.rows, self.facts, self.cell = [], [], [], None
-        text = text[text.index('<table class="verdicts') :]
-        self.feed(text[: text.index("</table>")])
+    def words(cell):
+        return " ".join(re.sub(r"<[^>]*>", " ", cell).split())
 
-    def handle_starttag(self, tag, attributes):
-        found = dict(attributes)
-        if tag == "tr" and "data-verdict" in found:
-            self.rows.append([])
-            self.facts.append(found)
-        if tag in ("th", "td"):
-            self.cell = ""
-
-    def handle_data(self, text):
-        if self.cell is not None:
-            self.cell += text
-
-    def handle_endtag(self, tag):
-        if tag in ("th", "td"):
-            (self.rows[-1] if self.rows else self.heads).append(self.cell)
-            self.cell = None
+    heads = [words(cell) for cell in re.findall(r"<th .*?</th>", head, re.DOTALL)]
+    rows = []
+    for attributes, row in re.findall(r"<tr ([^>]*)>(.*?)</tr>", body, re.DOTALL):
+        cells = re.findall(r"<t[hd].*?</t[hd]>", row, re.DOTALL)
+        facts = dict(re.findall(r'([\w-]+)="([^"]*)"', attributes))
+        if "data-differs" in attributes:
+            facts["data-differs"] = "yes"
+        rows.append((facts, [words(cell) for cell in cells]))
+    return heads, rows
 
 
 def test_scales_are_ordered_by_size():
@@ -73,10 +66,10 @@ def test_rows_hold_what_was_measured_of_a_place():
 
 def test_headlines_stand_first():
     """Before all topics, on the page and in the terminal."""
-    headline = made(id=HEADLINES[0])
+    headline = made(id=headlines()[0])
     found = by_claim([made(id="biases/one"), made(), headline])
     assert [claim[0].newest.id for claim in found] == [
-        *(HEADLINES[0], "biases/one", "renormalization/rescale-at-least-repair")
+        *(headlines()[0], "biases/one", "renormalization/rescale-at-least-repair")
     ]
     told = [verdict for _, verdict, _ in lines([made(id="biases/one"), headline], 150)]
     assert told[1] == "headline" and told[3] == "biases"
@@ -88,93 +81,69 @@ def test_an_error_is_no_other_verdict():
     assert not row.differs
 
 
-def test_two_scales_in_one_row():
-    """Scales beside each other, the paper last; where nothing was measured, nothing."""
-    table = Table(render(RESULTS))
-    assert table.heads == ["Claim", "Setting", "digits", "mnist", "In the paper"]
-    other, both, alone = table.rows
-    assert both[1] == "plain-vgg weights"
-    assert "refuted, as on record" in both[2] and "-4.0 [-6.0, -2.0] points" in both[2]
-    assert "supported" in both[3] and "+3.5 [2.5, 4.5] points" in both[3]
-    assert "n 8, p 0.003 (0.006)" in both[3]
-    assert "9.22 ± 4.16 0.13 [0.04, 0.22] of the paper's effect" in both[4]
-    assert "and 2 other numbers" in both[4]
-    assert alone[1].split() == ["mlp", "weights"]
-    assert "+1.2 [0.4, 2.0] points" in alone[2] and alone[3] == ""
-    assert other[2] == "" and "inconclusive" in other[3] and other[4] == ""
+def test_a_claim_has_a_row_and_each_scale_a_column():
+    """Words, counts, ranges; where nothing was measured, nothing; the paper last."""
+    heads, ((_, other), (_, claim)) = rows_of(report(RESULTS))
+    assert heads == ["Claim", "digits", "mnist", "Paper", "Share of its effect"]
+    assert claim[1] == "1 1 -4.00 to 1.20"  # of the symbols that its style gives
+    assert claim[2] == "supported +3.5 [2.5, 4.5]"
+    assert claim[3:] == ["9.22 ± 4.16", "0.13"]
+    assert other[1] == "" and other[2] == "inconclusive +1.2 [0.4, 2.0]"
+    assert other[3:] == ["", ""]
 
 
-def test_one_scale_looks_as_ever():
-    """The columns of a session; no scale is named beside what is of it."""
-    text = render([result for result in RESULTS if result.scale == "digits"])
-    table = Table(text)
-    assert table.heads == [
-        *("Claim", "Setting", "Verdict", "Measured [interval]", "n", "p (Holm)"),
-        "In the paper",
-    ]
-    assert table.rows[0][2].split(maxsplit=1)[1] == "refuted, as on record"
-    assert 'class="scale"' not in text and 'data-filter="scale"' not in text
-    assert 'id="renormalization/rescale-at-least-repair/mlp/weights"' in text
+def test_several_places_of_one_verdict_are_counted():
+    """The word once, with the number of places."""
+    _, [(_, cells)] = rows_of(report([made(), made(setting="mlp")]))
+    assert cells[1] == "supported \N{MULTIPLICATION SIGN}2 1.20"
 
 
-def test_filters_know_each_scales_verdict():
-    """A row holds its verdicts and scales in one order, as the script pairs them."""
-    other, both, alone = Table(render(RESULTS)).facts
-    assert both["data-verdict"].split() == ["known", "supported"]
-    assert both["data-scale"].split() == ["digits", "mnist"]
-    assert "data-differs" in both
-    assert alone["data-verdict"] == "supported" and "data-differs" not in alone
-    assert other["data-scale"] == "mnist"
-    told = both["data-text"].count("rescale minus repair")
-    assert told == 1  # and not once per scale
+def test_one_scale_names_none():
+    """No filter by scale, and no scale beside what is of it on the first page."""
+    first = report([result for result in RESULTS if result.scale == "digits"])
+    assert 'class="scale"' not in first["index.html"]
+    assert 'data-filter="scale"' not in first["index.html"]
+    assert 'class="scale"' in evidence(RESULTS)
 
 
-def test_tiles_count_results_by_scale():
-    """The number of all scales, and below it that of each."""
-    text = render(RESULTS)
-    tile = text[text.index('data-value="supported"') :]
-    tile = re.sub(r"<[^>]*>", " ", tile[: tile.index("</button>")]).split()
-    assert tile[-5:] == ["supported", "digits", "1", "mnist", "1"]
-    assert tile[-7].endswith("2")
+def test_counts_have_the_class_of_their_status():
+    """By which the page filters, and which has the symbol and its word."""
+    made_report = report(RESULTS)
+    pills = '<b class="supported">1</b><b class="known">1</b>'
+    assert made_report["index.html"].count(pills) == 1
+    assert (
+        '.pills .known::before { content: "⊘"; content: "⊘" / "refuted, as on '
+        in (made_report["report.css"])
+    )
+    _, ((other, _), (claim, _)) = rows_of(made_report)
+    assert "data-differs" in claim and "data-differs" not in other
+    assert claim["data-words"].count("RESCALE minus REPAIR") == 1
 
 
-def test_evidence_of_each_scale_is_labelled():
-    """An article per scale with its plots; a known refutation at its scale only."""
-    text = render(RESULTS)
-    articles = re.findall(r"<article.*?</article>", text, flags=re.DOTALL)
-    assert len(articles) == 4
-    labels = ["mnist", "digits", "mnist", "digits"]
-    for article, scale in zip(articles, labels, strict=True):
-        assert set(re.findall(r'class="scale">(\w+)<', article)) == {scale}
-        assert article.count(f'class="scale">{scale}<') == 3  # head and two plots
-        assert "Curves, " in article and f", {scale}</title>" in article
-    assert ["as on record" in article for article in articles] == [0, 1, 0, 0]
+def test_evidence_of_each_scale_is_a_fold():
+    """With its scale beside its place; a known refutation at its scale only."""
+    folds = re.findall(
+        r'<details class="place.*?</summary>', evidence(RESULTS), flags=re.DOTALL
+    )
+    assert len(folds) == 4
+    labels = [re.findall(r'class="scale">(\w+)<', fold) for fold in folds]
+    assert labels == [["mnist"], ["digits"], ["mnist"], ["digits"]]
+    assert ["as on record" in fold for fold in folds] == [False, True, False, False]
 
 
-def test_links_of_every_scale_lead_somewhere():
-    """No id twice, not even those inside the plots; each link inside has its end."""
-    text = render([*RESULTS, made(variant="weights mnist"), made(variant="mnist")])
-    ids = re.findall(r' id="([^"]+)"', text)
-    assert len(set(ids)) == len(ids)
-    links = set(re.findall(r'href="#([^"]+)"', text))
-    assert links <= set(ids)
-    assert "renormalization/rescale-at-least-repair/plain-vgg/weights@mnist" in links
-
-
-def test_head_tells_what_scales_share_once():
-    """Machine and versions of all; results, times and commit of each."""
-    text = render([
+def test_runs_are_told_by_scale():
+    """Results, times and commit of each."""
+    text = report([
         made(measured_at="2026-11-20T23:30:00+00:00"),
         made(setting="mlp", measured_at="2026-11-21T01:10:00+00:00"),
         made(scale="mnist", measured_at="2026-11-21T14:10:00+02:00", commit="ab" * 20),
-    ])  # fmt: skip
-    header = text[text.index("<header>") : text.index("</header>")]
-    assert header.count("torch 2.12.1") == header.count("<dd>cpu, Some CPU") == 1
-    assert "2026-11-20 23:30 to 2026-11-21 01:10 UTC" in header
-    assert "2026-11-21 12:10 to 12:10 UTC" in header
-    first, second = re.findall(r"<tr.*</tr>", header[header.index("<tbody") :])
-    assert ">digits</th>" in first and "0f0f0f0f0f" in first and ">2</td>" in first
-    assert ">mnist</th>" in second and "ababababab" in second and ">1</td>" in second
+    ])["index.html"]  # fmt: skip
+    told = text[text.index('id="runs"') :]
+    first, second = re.findall(r"<summary>.*?</details>", told, re.DOTALL)
+    assert "2026-11-20 23:30 to 2026-11-21 01:10 UTC" in first
+    assert "2026-11-21 12:10 to 12:10 UTC" in second
+    assert "digits" in first and "0f0f0f0f0f" in first and "<dd>2</dd>" in first
+    assert "mnist" in second and "ababababab" in second and "<dd>1</dd>" in second
 
 
 OLD, NEW = "2026-11-20T00:00:00+00:00", "2026-11-21T00:00:00+00:00"
@@ -186,10 +155,10 @@ def test_the_newer_of_two_counts():
     new = made(sentence="As it reads today.", measured_at=NEW)
     beside = made(scale="mnist", verdict="inconclusive", measured_at=OLD)
     for given in ([old, new, beside], [beside, new, old]):
-        text = render(given)
-        (facts,) = Table(text).facts
-        assert facts["data-verdict"] == "supported inconclusive"
-        assert "As it reads today.</h3>" in text
+        made_report = report(given)
+        [(_, cells)] = rows_of(made_report)[1]
+        assert cells[1].startswith("supported") and cells[2].startswith("inconcl")
+        assert "As it reads today.</h1>" in made_report[claim_file(new.id)]
         (line,) = (line for line in side_by_side(given, 120) if "[plain-vgg" in line)
         assert "✗" not in line and line.count("✓") == line.count("?") == 1
 
@@ -260,14 +229,14 @@ def test_page_of_several_files(tmp_path, capsys, monkeypatch):
     write("kept/mnist.jsonl", RESULTS[2:])
     files = ["kept/digits.jsonl", "kept/mnist.jsonl"]
     assert command.main(["page", *files]) == 0
-    assert capsys.readouterr().out == "reports/out/scales.html\n"
-    made_here = (tmp_path / "reports" / "out" / "scales.html").read_text()
-    assert len(Table(made_here).rows) == 3
+    assert capsys.readouterr().out == "reports/out/scales/index.html\n"
+    made_here = (tmp_path / "reports/out/scales/index.html").read_text()
+    assert made_here.count("<tr id=") == 2
     assert sorted(file.name for file in (tmp_path / "kept").iterdir()) == [
         *("digits.jsonl", "mnist.jsonl")
     ]
-    assert command.main(["page", *files, "--out", "kept/all.html"]) == 0
-    assert (tmp_path / "kept" / "all.html").read_text() == made_here
+    assert command.main(["page", *files, "--out", "kept/all"]) == 0
+    assert (tmp_path / "kept" / "all" / "index.html").read_text() == made_here
 
 
 def test_help_names_the_line_for_the_records(capsys):
@@ -313,5 +282,5 @@ def test_results_are_not_written_over(tmp_path, capsys):
     before = (tmp_path / "a.jsonl").read_text()
     files = [str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl")]
     assert command.main(["page", "--out", *files]) == 2
-    assert "give the page a name that ends in .html" in capsys.readouterr().err
+    assert "a.jsonl: give a folder for the report" in capsys.readouterr().err
     assert (tmp_path / "a.jsonl").read_text() == before

@@ -9,7 +9,14 @@ import pytest
 
 from reports.__main__ import main
 from reports.results import write
-from reports.terminal import contradictions, count_line, lines, news
+from reports.terminal import (
+    HEAD,
+    contradictions,
+    count_line,
+    decided,
+    lines,
+    news,
+)
 from reports.tests.made_up import made, session
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +31,9 @@ pytest_plugins = ["reports.plugin"]
 def pytest_sessionfinish(session):
     path = session.config.rootpath / "results.jsonl"
     if path.exists():
-        session.config.hook.pytest_claims_results(config=session.config, path=path)
+        session.config.hook.pytest_claims_results(
+            config=session.config, path=path, kept=path
+        )
 """
 
 
@@ -44,13 +53,13 @@ def test_only_the_paper_is_ever_cut(width):
 def test_line_of_a_result():
     """At 80 columns claim and unit stand above; a wide terminal has room in line."""
     assert [verdict + rest for _, verdict, rest in lines([made()], 80)] == [
-        "verdict    setting              measured         paper      share",
+        "verdict    setting              measured         margin  paper      share",
         "renormalization/rescale-at-least-repair, in points",
-        "supported  [plain-vgg weights]  +1.2 [0.4, 2.0]  9.22±4.16  0.13 [0.04, 0.22]",
+        "supported  [plain-vgg weights]  +1.2 [0.4, 2.0]  >0.5    9.22±4.16  0.13",
     ]
     assert [verdict + rest for _, verdict, rest in lines([made()], 130)][-1] == (
         "supported  rescale-at-least-repair [plain-vgg weights]  "
-        "+1.2 [0.4, 2.0] points  9.22±4.16  0.13 [0.04, 0.22]"
+        "+1.2 [0.4, 2.0] points  >0.5    9.22±4.16  0.13 [0.04, 0.22]"
     )
 
 
@@ -60,15 +69,46 @@ def test_without_room_the_share_goes_first():
     def last(setting):
         return lines([made(setting=setting)], 80)[-1][2]
 
-    assert last("a" * 23).endswith("[0.4, 2.0]  9.22±4.16  0.13")
-    assert last("a" * 30).endswith("[0.4, 2.0]  9.22±4.16")
-    assert last("a" * 36).endswith("[0.4, 2.0]  9.…")
+    assert last("a" * 15).endswith("[0.4, 2.0]  >0.5    9.22±4.16  0.13")
+    assert last("a" * 22).endswith("[0.4, 2.0]  >0.5    9.22±4.16")
+    assert last("a" * 28).endswith("[0.4, 2.0]  >0.5    9.…")
 
 
 def test_another_quantity_of_the_paper_is_not_shown():
     """Columns of its tables are no value of what was measured."""
     other = made(effect=None, effect_spread=None, share=None)
-    assert other.paper and lines([other], 80)[-1][2].endswith("[0.4, 2.0]")
+    assert other.paper and lines([other], 80)[-1][2].endswith("[0.4, 2.0]  >0.5")
+
+
+def test_a_line_of_its_own_fits_80_columns():
+    """As it comes: verdict, place, measured, margin, the paper's value."""
+    colour, verdict, rest = decided(made())
+    assert (colour, verdict.rstrip()) == ("green", "supported")
+    assert HEAD == (
+        "verdict      setting                     measured          margin paper"
+    )
+    assert verdict + rest == (
+        "supported    [plain-vgg weights]         +1.2 [0.4, 2.0]   >0.5   9.22±4.16"
+    )
+    for result in session():
+        assert len("".join(decided(result)[1:])) < 80
+    assert "the loss is not" not in decided(session()[37])[2]  # cut to the line
+    assert decided(session()[37])[2].startswith("[bn-vgg activations]  Diverged")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, ">0.5"),
+        ({"rule": "equivalence"}, "±0.5"),
+        ({"rule": "exact", "margin": 1e-12}, "≤1e-12"),
+        ({"rule": "non-inferiority", "margin": -1.0}, ">-1"),
+        ({"margin": None}, ""),
+    ],
+)
+def test_margins_say_on_which_side(changes, told):
+    """What must be exceeded, or stayed within."""
+    assert f"[0.4, 2.0]   {told}" in decided(made(**changes))[2].ljust(60)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +210,7 @@ def test_plugin_prints_and_renders(tmp_path):
     page = tmp_path / "index.html"
     assert "\n".join([count_line(session()), *contradictions(session())]) in printed
     assert "\n".join(news(session())) in printed and news(session())
-    assert f"page: {page}" in printed
+    assert f"report: {page}" in printed
     assert page.read_text().startswith("<!DOCTYPE html>")
 
 
@@ -192,9 +232,10 @@ def test_show(tmp_path, capsys):
 def test_page(tmp_path, capsys):
     """`python -m reports page` writes the page and says where."""
     write(tmp_path / "results.jsonl", session())
-    out = tmp_path / "page.html"
+    out = tmp_path / "claims"
     assert main(["page", str(tmp_path / "results.jsonl"), "--out", str(out)]) == 0
-    assert str(out) in capsys.readouterr().out and out.exists()
+    assert capsys.readouterr().out == f"{out / 'index.html'}\n"
+    assert (out / "index.html").exists()
 
 
 @pytest.mark.parametrize("command", ["show", "page"])

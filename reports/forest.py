@@ -1,0 +1,55 @@
+"""Forest plots: intervals of several results on one axis, a strip for each.
+
+Each strip stands in a row of a table beside its numbers, so that it needs no labels.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from reports.axes import Axis, axis
+from reports.results import Result
+
+WIDTH, HEIGHT = 180, 22
+INSET = 8
+
+
+def common(results: Iterable[Result]) -> Axis | None:
+    """Make the axis of several results with their margins and the paper's effects.
+
+    None where there is no interval, or units differ: then they have no common axis.
+    """
+    shown = [r for r in results if r.estimate is not None]
+    drawn = [r for r in shown if r.low is not None or r.high is not None]
+    if not drawn or len({r.unit for r in shown}) > 1:
+        return None
+    inside: list[float | None] = [0.0]
+    for r in drawn:
+        inside += [r.estimate, r.low, r.high, *margins(r), r.effect]
+    return axis((v for v in inside if v is not None), INSET, WIDTH - INSET, most=4)
+
+
+def margins(result: Result) -> list[float]:
+    """Return where the claim's region begins, or begins and ends."""
+    if result.margin is None:
+        return []
+    if result.rule == "equivalence":
+        return [-result.margin, result.margin]
+    return [result.margin]
+
+
+def strip(result: Result, x: Axis) -> dict[str, Any] | None:
+    """Lay out one result's strip; None where it has no interval.
+
+    An end without a value is open, and reaches the strip's edge.
+    """
+    low, high = result.low, result.high
+    if result.estimate is None or (low is None and high is None):
+        return None
+    return {
+        "zero": x(0) if x.low <= 0 <= x.high else None,
+        "margins": [x(m) for m in margins(result)],
+        "low": x.start if low is None else x(low),
+        "high": x.stop if high is None else x(high),
+        "estimate": x(result.estimate),
+        "paper": None if result.effect is None else x(result.effect),
+    }

@@ -1,0 +1,130 @@
+"""A paper's findings: their order, how each came out, and the sentence on top."""
+
+import pytest
+
+from reports.__main__ import main
+from reports.catalogue import headlines, papers_named, read_papers
+from reports.papers import findings, in_words, section, text
+from reports.results import write
+from reports.tests.made_up import CATALOGUE, made, report
+
+[PAPER] = read_papers(CATALOGUE)
+
+
+def results():
+    """RESCALE holds at digits, not at mnist; RESHIFT nowhere; nets are broken."""
+    one = "renormalization/rescale-at-least-repair"
+    return [
+        made(id=one),
+        made(id=one, scale="mnist", verdict="inconclusive"),
+        made(id="renormalization/reshift-ruins", verdict="refuted"),
+        made(id="matching/plain-nets-stay-broken"),
+        made(id="matching/barrier-at-midpoint", scale="mnist"),
+        made(id="biases/removing-biases", verdict="error", error="no"),
+    ]
+
+
+def test_the_abstract_first_then_the_papers_order():
+    """Sections by their numbers, not by letters; then appendices; what it raises."""
+    found = [finding.entry.id for finding in findings(PAPER, [])]
+    assert found == [
+        "matching/broken",  # the abstract's, though it stands in section 9
+        "renormalization/no-data",  # 3
+        "renormalization/never",  # 3.2
+        "renormalization/ruins",  # 4.1
+        "renormalization/repair",  # F.1
+        "biases/raised",
+    ]
+    assert section("section 10.2") > section("section 9.10")
+
+
+def test_outcomes():
+    """Over all places of all claims that decide a finding; errors are none."""
+    found = {f.entry.id: f.outcome for f in findings(PAPER, results())}
+    assert found == {
+        "matching/broken": "every",
+        "renormalization/no-data": "unasked",
+        "renormalization/never": "unmeasured",
+        "renormalization/ruins": "nowhere",
+        "renormalization/repair": "some",
+        "biases/raised": "unmeasured",
+    }
+
+
+def test_one_sentence():
+    """How many hold where, and why some can't be asked."""
+    assert in_words(findings(PAPER, results())) == (
+        "Of 6 findings 1 hold at every scale where they were measured, 1 hold at some, "
+        "1 hold nowhere (1 refuted), 2 were not measured yet, 1 can't be asked: no "
+        "scale trains on CIFAR-100."
+    )
+    assert "every place" in in_words(findings(PAPER, results()[:1]))
+
+
+def test_text_of_a_paper():
+    """By hand: sentence, where, quote, and of each claim the paper's value."""
+    told = text(PAPER, results(), 80).split("\n")
+    assert told[0] == "arXiv:1234.56789v1  Made up" and max(map(len, told)) <= 80
+    at = told.index("RESCALE is at least as good as REPAIR.")
+    assert told[at : at + 8] == [
+        "RESCALE is at least as good as REPAIR.",
+        "  appendix F.1, Table 4",
+        '  "RESCALE is never worse"',
+        "  renormalization/rescale-at-least-repair",
+        "    digits: supported 1",
+        "      ✓ plain-vgg weights: +1.2 [0.4, 2.0] points, in the paper 9.22 ± 4.16",
+        "        (0.13 [0.04, 0.22] of it)",
+        "    mnist: inconclusive 1",
+    ]
+    assert "  can't be asked: no scale trains on CIFAR-100" in told
+    assert "  not measured yet" in told
+
+
+def test_the_page_says_the_same():
+    """Sentence, order, quotes and outcomes."""
+    page = report(results())["papers/1234.56789v1.html"]
+    found = findings(PAPER, results())
+    assert in_words(found).replace("'", "&#39;") in page
+    places = [page.index(f'id="{finding.entry.id}"') for finding in found]
+    assert places == sorted(places)
+    assert "<blockquote>RESCALE is never worse</blockquote>" in page
+    assert "<b>Can&#39;t be asked</b>: no scale trains on CIFAR-100" in page
+    assert '<article class="finding box nowhere" id="renormalization/ruins">' in page
+
+
+def test_command(tmp_path, capsys):
+    """All versions of a paper; an unknown one names those that there are."""
+    write(tmp_path / "a.jsonl", results())
+    given = [str(tmp_path / "a.jsonl"), "--catalogue", str(CATALOGUE)]
+    assert main(["paper", "1234.56789", *given]) == 0
+    printed = capsys.readouterr().out
+    assert printed == text(PAPER, results(), 80) + "\n"
+    assert main(["paper", "9", *given]) == 2
+    assert "no entry of paper '9'; the catalogue has '1234." in capsys.readouterr().err
+
+
+def test_headlines_are_the_abstracts():
+    """Of the checkout: each finding's chief claim, those of the main paper first."""
+    main_paper = read_papers()[0]
+    assert (
+        main_paper.id == "2402.05966v1"
+        and len(papers_named([main_paper], "2402.05966")) == 1
+    )
+    assert headlines()[0] == "renormalization/rescale-beats-repair"
+    tests = {test for p in read_papers() for e in p.entries for test in e.tests}
+    assert {*headlines()} <= tests and len({*headlines()}) == len(headlines()) > 10
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('abstract = ["a/b"]', r"'abstract' must be a list of ids of its entries, got"),
+        ("abstract = 3", r"'abstract' must be a list of ids of its entries, got 3"),
+        ("title = 3", r"p\.toml: 'title' must be a string, got 3"),
+    ],
+)
+def test_a_malformed_paper_says_what_is_wrong(tmp_path, line, message):
+    """The file, the key and what to give."""
+    (tmp_path / "p.toml").write_text(line)
+    with pytest.raises(ValueError, match=message):
+        read_papers(tmp_path)
