@@ -94,6 +94,8 @@ class Graph:
         The operations in the order of their execution.
     tensors : dict of str to str
         State-dict name of each placeholder that is a parameter or buffer.
+    constants : dict of str to torch.Tensor
+        Value of each placeholder that is a tensor outside the state dict.
     parameters, buffers : tuple of str
         Names in the state dict, in its order.
     layers : tuple of Layer
@@ -109,10 +111,13 @@ class Graph:
         self._program = program
         self.nodes = tuple(program.graph.nodes)
         self.tensors: dict[str, str] = {}
+        self.constants: dict[str, Tensor] = {}
         for spec in program.graph_signature.input_specs:
             if spec.kind in (InputKind.PARAMETER, InputKind.BUFFER):
                 assert spec.target is not None
                 self.tensors[spec.arg.name] = spec.target
+            if isinstance(value := program.constants.get(spec.target or ""), Tensor):
+                self.constants[spec.arg.name] = value
         self.parameters = tuple(
             name for name, _ in model.named_parameters(remove_duplicate=False)
         )

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lmc.axes import Algebra, fresh
+from lmc.axes import Algebra, constant, fresh
 from lmc.graph import Graph, State, call, trace, without_tensors
 from lmc.permutation import Permutation
 from lmc.rules import Shapes, apply_rule, sizes
@@ -559,6 +559,8 @@ def _propagated(graph: Graph, state: State, units: Units) -> Shapes:
                 shapes.place(node, first[source])
                 if node.users:
                     used.add(first[source])
+            elif node.name in graph.constants:
+                shapes[node] = constant(graph.constants[node.name])
             elif isinstance(node.meta.get("val"), Tensor):
                 why = f"position in the model's input {node.name}"
                 axes = fresh(shapes.units, sizes(node.meta["val"]), why)
@@ -602,16 +604,19 @@ def _collect(
             sites,
             _activations(family, seen, shapes.units),
             None if family.parent is None else names[family.parent],
-            len(family.members) // family.size,
+            family.copies,
         )
     pinned = []
+    alone = "no other unit plays the same part"
     for name, axes in shapes.tensors.items():
         for block in axes.blocks:
-            fixed = [
-                unit for unit in np.unique(block.units).tolist() if unit not in free
-            ]
-            alone = "no other unit plays the same part"
-            reasons = Counter(shapes.units.reason(unit) or alone for unit in fixed)
+            # What all blocks share moves with them, but stays in its order.
+            still = {u: shapes.units.shared(u) for u in np.unique(block.units).tolist()}
+            reasons = Counter(
+                shared or shapes.units.reason(unit) or alone
+                for unit, shared in still.items()
+                if shared or unit not in free
+            )
             for reason, count in reasons.items():
                 for alias in graph.aliases[name]:
                     pinned.append(Pinned(alias, block.dims[-1], count, reason))
