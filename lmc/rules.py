@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.fx import Node
+from torch.utils import _pytree as pytree
 
 from lmc.axes import Algebra, Axes, Block
 from lmc.exported import argument, operation_name
@@ -216,8 +217,12 @@ def _elementwise(call: Call) -> Axes:
 
 @rule(*FACTORIES)
 def _factory(call: Call) -> Axes:
-    if operation_name(call.node) in ("tril", "triu") and call.axes(0).blocks:
+    name = operation_name(call.node)
+    if name in ("tril", "triu") and call.axes(0).blocks:
         raise Refused("units are told apart by")
+    if name.removeprefix("new_").removesuffix("_like") in ("zeros", "ones", "full"):
+        even = frozenset(dim for dim, size in enumerate(call.sizes) if size > 1)
+        return Axes(call.sizes, (), even)
     return Axes(call.sizes)
 
 
@@ -435,6 +440,58 @@ def _attention(call: Call) -> Axes:
         )
     weights = call.algebra.combine([(weights, range(rank))], range(rank), logits)
     return _product(call, weights, value, call.sizes)
+
+
+@rule("lstm", "gru", "rnn_tanh", "rnn_relu")
+def _recurrent(call: Call) -> list[Axes]:
+    gates = {"lstm": 4, "gru": 3}.get(operation_name(call.node), 1)
+    if isinstance(call.given("has_biases"), Node):
+        raise Refused("packed sequences in")
+    algebra = call.algebra
+    features = algebra.pin(call.axes(0), [0, 1])  # samples and times
+    starts = [call.shapes[n] for n in pytree.tree_leaves(call.given(1))]
+    parameters = [call.shapes[node] for node in call.given(2)]
+    directions = 2 if call.given("bidirectional") else 1
+    each = 4 if call.given("has_biases") else 2
+    if len(parameters) != each * directions * call.given("num_layers"):
+        raise Refused("no rule for projections in")
+    states = []
+    for layer in range(call.given("num_layers")):
+        outputs = []
+        for number in range(directions * layer, directions * (layer + 1)):
+            inner, outer, *biases = parameters[each * number : each * (number + 1)]
+            given = _gated_sums(call, gates, features, inner, biases[:1])
+            state = algebra.combine(
+                [(g, range(3)) for g in given], range(3), given[0].sizes
+            )
+            again = _gated_sums(call, gates, state, outer, biases[1:])
+            terms = [(axes, [0, 1, 2]) for axes in (*given, *again)]
+            for start in starts:
+                terms.append((algebra.take(start, 0, np.array([number])), [3, 4, 2]))
+            outputs.append(algebra.combine(terms, range(3), given[0].sizes))
+        states += outputs
+        features = algebra.cat(outputs, 2)
+    last = algebra.cat([Axes((1, *call.each[1][1:]), s.blocks) for s in states], 0)
+    return [features, *[last] * len(starts)]
+
+
+def _gated_sums(
+    call: Call, gates: int, features: Axes, weight: Axes, bias: Sequence[Axes]
+) -> list[Axes]:
+    """Inner products with each gate's rows of a weight, gate by gate."""
+    algebra, rows = call.algebra, weight.sizes[0]
+    operands: list[tuple[Axes, Sequence[int]]] = [
+        (features, [0, 1, 3]),
+        (weight, [2, 3]),
+    ]
+    operands += [(axes, [2]) for axes in bias]
+    times = features.sizes[:2]
+    sums = algebra.combine(operands, [0, 1, 2], (*times, rows))
+    split = algebra.reshape(sums, (*times, gates, rows // gates))
+    return [
+        algebra.reshape(algebra.take(split, 2, np.array([g])), (*times, rows // gates))
+        for g in range(gates)
+    ]
 
 
 @rule("conv1d", "conv2d", "conv3d")
