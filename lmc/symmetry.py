@@ -591,7 +591,7 @@ def _collect(
     free: set[int] = set()
     for family in shapes.units.families():
         free.update(family.members.ravel().tolist())
-        sites = _sites(family, homes, graph)
+        sites = _sites(family, homes, graph, shapes)
         produced = [site for site in sites if site.axes == (0,)] or sites
         base = produced[0].name.rpartition(".")[0] or produced[0].name
         name, number = base, 2
@@ -646,20 +646,34 @@ def _homes(shapes: Shapes) -> dict[int, _Home]:
     return homes
 
 
+def _rows(home: _Home, axes: tuple[int, ...], shapes: Shapes) -> set[int]:
+    """Where a unit's positions are on some of its axes."""
+    sizes = [shapes.tensors[home.name].sizes[axis] for axis in home.axes]
+    at = np.unravel_index(home.positions, sizes)
+    kept = [number for number, axis in enumerate(home.axes) if axis in axes]
+    rows = np.ravel_multi_index([at[n] for n in kept], [sizes[n] for n in kept])
+    return set(rows.tolist())
+
+
 def _sites(
-    family: Family, homes: Mapping[int, _Home], graph: Graph
+    family: Family, homes: Mapping[int, _Home], graph: Graph, shapes: Shapes
 ) -> tuple[Site, ...]:
     """Collect where the things of a family are, with all that is inside them."""
     columns: dict[tuple[int, tuple[int, ...]], list[Tensor]] = {}
     names = list(graph.aliases)
     order = {name: number for number, name in enumerate(names)}
-    taken: dict[str, set[tuple[int, ...]]] = {}
+    # Of the first thing, for each tensor: the axes and positions of its units.
+    taken: dict[str, dict[tuple[int, ...], set[int]]] = {}
     for unit in family.members[0].tolist():
         if unit in homes:
-            taken.setdefault(homes[unit].name, set()).add(homes[unit].axes)
+            own = taken.setdefault(homes[unit].name, {})
+            own.setdefault(homes[unit].axes, set()).update(homes[unit].positions)
     for column in family.members.T.tolist():
         home = homes.get(column[0])
-        if home is None or any(set(axes) < set(home.axes) for axes in taken[home.name]):
+        if home is None or any(
+            set(axes) < set(home.axes) and _rows(home, axes, shapes) <= rows
+            for axes, rows in taken[home.name].items()
+        ):
             continue  # a block is in no tensor; rows move with all that is in them
         positions = torch.tensor([homes[unit].positions for unit in column])
         for alias in graph.aliases[home.name]:
