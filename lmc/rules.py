@@ -471,7 +471,12 @@ def _recurrent(call: Call) -> list[Axes]:
             outputs.append(algebra.combine(terms, range(3), given[0].sizes))
         states += outputs
         features = algebra.cat(outputs, 2)
-    last = algebra.cat([Axes((1, *call.each[1][1:]), s.blocks) for s in states], 0)
+    # The last states: other units for each layer and direction.
+    units, places = (
+        np.stack([getattr(block, which) for s in states for block in s.over(2)])
+        for which in ("units", "places")
+    )
+    last = Axes(call.each[1], (Block((0, 2), units, places),))
     return [features, *[last] * len(starts)]
 
 
