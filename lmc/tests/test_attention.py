@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lmc.symmetry import discover
+from lmc.discovery import discover
 from lmc.tests.networks import randomized
 
 TOKENS = torch.zeros(2, 6, 5)

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lmc.symmetry import discover
+from lmc.discovery import discover
 from lmc.tests.networks import randomized
 
 VECTORS = torch.arange(6.0).reshape(2, 3) / 6

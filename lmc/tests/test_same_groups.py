@@ -9,8 +9,8 @@ import hashlib
 import pytest
 import torch
 
+from lmc.discovery import discover
 from lmc.models import MLP, VGG, FixupResNet, LinearNet, LocalNet, ResNet
-from lmc.symmetry import discover
 
 PLAN = (4, "M", 6, 6)
 IMAGES = torch.zeros(2, 1, 8, 8)

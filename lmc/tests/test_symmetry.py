@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import lmc.discovery
 import lmc.rules
-import lmc.symmetry
 from lmc import CertificateError, Permutation, Symmetry, certify, discover
 from lmc.graph import TraceError
 from lmc.models import MLP, VGG, ResNet
@@ -699,7 +699,7 @@ def test_masks_that_move_with_units_are_a_wrong_group():
 
 def forget(monkeypatch, group: str, site: tuple[str, int]) -> None:
     """Make discovery forget one site of one group."""
-    collect = lmc.symmetry._collect
+    collect = lmc.discovery._collect
 
     def forgetful(*arguments):
         groups, pinned = collect(*arguments)
@@ -708,7 +708,7 @@ def forget(monkeypatch, group: str, site: tuple[str, int]) -> None:
         assert len(fewer) == len(mine.sites) - 1
         return {**groups, group: replace(mine, sites=fewer)}, pinned
 
-    monkeypatch.setattr(lmc.symmetry, "_collect", forgetful)
+    monkeypatch.setattr(lmc.discovery, "_collect", forgetful)
 
 
 @pytest.mark.parametrize(
@@ -757,7 +757,7 @@ def test_equal_permutations_cannot_hide_a_group_torn_in_two(monkeypatch, width):
     model = randomized(MLP((4, *[width] * 8, 3)))
     for tensor in model.parameters():
         tensor.data.abs_()  # all units alive, so that every group matters
-    x, collect = normal(2, 4).abs().float(), lmc.symmetry._collect
+    x, collect = normal(2, 4).abs().float(), lmc.discovery._collect
     for layer in map(str, range(1, 17, 2)):
 
         def torn(*arguments, layer=layer):
@@ -770,7 +770,7 @@ def test_equal_permutations_cannot_hide_a_group_torn_in_two(monkeypatch, width):
             return {**groups, **parts}, pinned
 
         with monkeypatch.context() as patch:
-            patch.setattr(lmc.symmetry, "_collect", torn)
+            patch.setattr(lmc.discovery, "_collect", torn)
             with pytest.raises(CertificateError):
                 discover(model, x)
 
