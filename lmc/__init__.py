@@ -13,6 +13,8 @@ The ladder of a merge, from two state dicts ``a`` and ``b`` of one architecture:
 """
 
 from lmc import pruning, retraining
+from lmc.certificate import CertificateError, certify
+from lmc.discovery import discover
 from lmc.features import l2_distance
 from lmc.homogeneous import homogeneous_degrees, interpolate_homogeneous
 from lmc.interpolation import (
@@ -51,7 +53,7 @@ from lmc.renormalization import (
     reset,
     statistics,
 )
-from lmc.symmetry import CertificateError, Symmetry, certify, discover
+from lmc.symmetry import Symmetry
 
 __all__ = [
     "LAMBDAS",

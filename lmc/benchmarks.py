@@ -20,12 +20,13 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
+from lmc.discovery import discover
 from lmc.graph import State
 from lmc.interpolation import LAMBDAS, curve, evaluate, interpolate
 from lmc.matching import activation_matching, weight_matching
 from lmc.models import VGG, ResNet
 from lmc.permutation import Permutation, units
-from lmc.symmetry import Symmetry, discover
+from lmc.symmetry import Symmetry
 
 VGG16: tuple[int | Literal["M"], ...] = (
     *(64, 64, "M", 128, 128, "M"),

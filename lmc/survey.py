@@ -16,9 +16,10 @@ import torch
 import torchvision  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
+from lmc.discovery import discover
 from lmc.matching import weight_matching
 from lmc.permutation import Permutation
-from lmc.symmetry import Symmetry, discover
+from lmc.symmetry import Symmetry
 
 TABLE = Path(__file__).parent / "docs" / "torchvision.md"
 

@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lmc.certificate import CertificateError
 from lmc.command import Said, checkpoints, data, models
 from lmc.command.checkpoints import Checkpoint
 from lmc.command.errors import CommandError
+from lmc.discovery import discover
 from lmc.features import l2_distance
 from lmc.graph import State, TraceError
 from lmc.interpolation import LAMBDAS, Curve, average, evaluate, interpolate
@@ -26,7 +28,7 @@ from lmc.matching import (
     weight_matching,
 )
 from lmc.renormalization import averaged_statistics, renormalize, reset, statistics
-from lmc.symmetry import CertificateError, Symmetry, discover
+from lmc.symmetry import Symmetry
 
 
 def symmetry(options: argparse.Namespace, say: Said) -> None:

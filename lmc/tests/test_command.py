@@ -12,10 +12,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from lmc.command import checkpoints, main
+from lmc.discovery import discover
 from lmc.interpolation import average, interpolate
 from lmc.models import VGG
 from lmc.permutation import Permutation
-from lmc.symmetry import discover
 
 SHAPE = ["--input-shape", "3,8,8"]
 PLAN = {"plan": [6, "M", 8], "classes": 3, "in_channels": 3}

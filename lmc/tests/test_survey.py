@@ -13,7 +13,7 @@ import pytest
 import torchvision
 
 from lmc import Matching, Permutation, survey
-from lmc.symmetry import discover
+from lmc.discovery import discover
 
 
 def vgg11():
