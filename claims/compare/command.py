@@ -66,6 +66,14 @@ def add_parser(commands: Any) -> None:
         f"{', '.join(SETTINGS)} that the scale has)",
     )
     command.add_argument(
+        "--against",
+        action="append",
+        choices=BUILT_IN,
+        help="a known method to stand beside it; may be given several times (default: "
+        f"all; beside a renormalizer alone {' and '.join(METHODS)}, with --tune "
+        "weights)",
+    )
+    command.add_argument(
         "--pairs",
         type=int,
         metavar="N",
@@ -98,6 +106,7 @@ def compare(
     renormalizer: str | None,
     scale: str,
     setting: Sequence[str] | None,
+    against: Sequence[str] | None,
     pairs: int | None,
     first_seed: int | None,
     tune: bool,
@@ -120,7 +129,7 @@ def compare(
     names = _settings(whole, setting)
     pairs = whole.networks // 2 if pairs is None else pairs
     _check(matcher, renormalizer, pairs, first_seed, tune)
-    comparison = _comparison(matcher, renormalizer, tune)
+    comparison = _comparison(matcher, renormalizer, against, tune)
     given = " and ".join(filter(None, (matcher, renormalizer)))
     untrained = Bench(whole, 0, 2, device)
     for name in names:
@@ -135,9 +144,6 @@ def compare(
     try:
         _train(whole, names, first, 2 * pairs, device)
         bench = Bench(whole, first, 2 * pairs, device)
-        if looks is not None:
-            used = {n.seed for name in names for n in bench.setting(name).networks()}
-            seeds.note_further(looks, used, f"compare {given}", here)
         rows = _measured(comparison, bench, names, pairs)
         if looks is None:
             print("\n".join(_tuning([*rows])))
@@ -189,11 +195,14 @@ def _settings(scale: Scale, chosen: Sequence[str] | None) -> list[str]:
 
 
 def _comparison(
-    matcher: str | None, renormalizer: str | None, tune: bool
+    matcher: str | None,
+    renormalizer: str | None,
+    against: Sequence[str] | None,
+    tune: bool,
 ) -> Comparison:
     """Return what is compared; for tuning beside weight matching alone."""
-    known = ("weights",) if tune else BUILT_IN if matcher else METHODS
-    methods = [*map(built_in, known)]
+    usual = ("weights",) if tune else BUILT_IN if matcher else METHODS
+    methods = [built_in(name) for name in dict.fromkeys(against or usual)]
     if matcher:
         methods.append(Method(matcher, load(matcher), own=True))
     own = (renormalizer, load(renormalizer)) if renormalizer else None

@@ -11,7 +11,6 @@ from scipy import special
 from claims.compare.measuring import Measured
 from claims.evidence import FEWEST
 from claims.evidence.arithmetic import t_interval
-from claims.measure import METHODS
 
 FAMILY = 0.05
 """Chance that any of the differences shown is called one though there is none."""
@@ -99,7 +98,7 @@ def differences(
         The smallest difference in points that the test set can show.
     renormalizer
         The name of a renormalizer of one's own, a key of ``Measured.midpoints``: it is
-        compared with all others at the midpoints of `METHODS` and of one's own matcher.
+        compared with all others at the midpoints of each matching.
 
     Raises
     ------
@@ -168,8 +167,6 @@ def _by_renormalizer(rows: Sequence[Measured], renormalizer: str) -> Iterator[_P
         return
     for setting in settings_of(rows):
         for name, found in by_method(rows, setting).items():
-            if not found[0].own and name not in METHODS:
-                continue
             columns = {
                 what: np.array([row.midpoints[what] for row in found])
                 for what in found[0].midpoints

@@ -61,7 +61,8 @@ class Measured:
     def row(self) -> dict[str, Any]:
         """Return it as one flat row, a column for each midpoint."""
         row = asdict(self)
-        return {**row, **row.pop("midpoints")}
+        midpoints = row.pop("midpoints")
+        return row | midpoints
 
 
 class Matched(Pair):

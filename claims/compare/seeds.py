@@ -5,7 +5,7 @@ from others: each comparison takes seeds that nobody has looked at, and notes th
 the ledger of this lab, ``looked.toml`` in the cache folder, before it looks.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,26 +29,32 @@ class Looks:
 
     Attributes
     ----------
-    scale, seeds
-        Of which scale, and which.
+    scale, count
+        Of which scale, and how many networks of each setting.
+    seeds
+        Those that the networks are of: twice as many, as some fail and are replaced.
     before
         Entries of the ledgers, from old to new.
     """
 
     scale: str
+    count: int
     seeds: Sequence[int]
     before: Sequence[dict[str, Any]]
 
     @property
     def sentence(self) -> str:
         """Say how fresh these seeds are."""
-        seeds = f"Seeds {spans(self.seeds)} of scale {self.scale}"
+        networks = (
+            f"The first {self.count} networks that train from seeds "
+            f"{spans(self.seeds)} of scale {self.scale}"
+        )
         if not self.before:
-            return f"{seeds}: nobody had looked at them before."
-        last = max(self.before, key=lambda entry: entry["looked_at"])
+            return f"{networks}: nobody had looked at these seeds before."
+        *_, last = sorted(self.before, key=lambda entry: entry["looked_at"])
         times = "once" if len(self.before) == 1 else f"{len(self.before)} times"
         return (
-            f"{seeds}, some or all looked at {times} before, last on "
+            f"{networks}, of which some or all were looked at {times} before, last on "
             f"{last['looked_at']} ({last['why']}): whatever was chosen after such a "
             "look is not confirmed here."
         )
@@ -69,7 +75,7 @@ def take(
     scale
         Of which scale.
     count
-        How many.
+        How many networks of each setting.
     why, commit
         What the ledger's entry says.
     first
@@ -85,7 +91,7 @@ def take(
         looked = _looked(scale)
         if first is None:
             first = _fresh(seeds_of(looked))
-        seeds = range(first, first + count)
+        seeds = range(first, first + 2 * count)
         public = expected.FOLDER / "ledger.toml"
         reserved = seeds_of(entries(public, scale, "reserved")) - seeds_of(looked)
         if taken := sorted(reserved & {*seeds}):
@@ -95,14 +101,7 @@ def take(
             )
         note_seeds(ledger(), scale, seeds, commit, why)
     touched = [entry for entry in looked if seeds_of([entry]) & {*seeds}]
-    return Looks(scale, seeds, touched)
-
-
-def note_further(looks: Looks, seeds: Iterable[int], why: str, commit: str) -> None:
-    """Note seeds that have taken the place of failed ones."""
-    with filelock.FileLock(ledger().with_name(".looked.toml.lock")):
-        if further := sorted({*seeds} - {*looks.seeds}):
-            note_seeds(ledger(), looks.scale, further, commit, why)
+    return Looks(scale, count, seeds, touched)
 
 
 def _looked(scale: str) -> list[dict[str, Any]]:

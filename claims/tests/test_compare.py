@@ -12,7 +12,7 @@ from scipy import stats
 
 import lmc
 from claims.__main__ import main
-from claims.compare import command, measuring, page, seeds, tables
+from claims.compare import measuring, page, seeds, tables
 from claims.compare.differences import differences, holm
 from claims.compare.measuring import Comparison, Matched, Measured
 from claims.compare.methods import Method, built_in, load, match, renormalize
@@ -306,37 +306,38 @@ def test_holms_corrections_rise():
 def test_fresh_seeds_are_taken_and_noted(tmp_path, monkeypatch):
     """Those after all that a comparison has looked at, and each scale by itself."""
     monkeypatch.setenv("LMC_CACHE", str(tmp_path))
-    first = seeds.take("digits", 16, "compare mine:match", "abc")
+    first = seeds.take("digits", 8, "compare mine:match", "abc")
     assert first.sentence == (
-        "Seeds 10000-10015 of scale digits: nobody had looked at them before."
+        "The first 8 networks that train from seeds 10000-10015 of scale digits: "
+        "nobody had looked at these seeds before."
     )
-    seeds.note_further(first, [10_001, 10_016], "compare mine:match", "abc")
-    assert [*seeds.take("digits", 4, "compare other", "abc").seeds] == [
-        *range(10_018, 10_022)
-    ]
+    other = seeds.take("digits", 4, "compare other", "abc")
+    assert [*other.seeds] == [*range(10_016, 10_024)]
     assert seeds.take("mnist", 4, "compare other", "abc").seeds[0] == 10_000
-    [entry, _, _] = entries(tmp_path / "looked.toml", "digits")
+    [entry, _] = entries(tmp_path / "looked.toml", "digits")
     assert entry["why"] == "compare mine:match" and not entry["exploratory"]
-    again = seeds.take("digits", 16, "compare mine:match", "abc", first=10_002)
-    assert again.seeds[0] == 10_002 and len(again.before) == 3
-    assert "some or all looked at 3 times before, last on 20" in again.sentence
-    assert "is not confirmed here" in again.sentence
+    again = seeds.take("digits", 8, "compare mine:match", "abc", first=10_002)
+    assert again.seeds[0] == 10_002 and len(again.before) == 2
+    assert "some or all were looked at 2 times before, last on 20" in again.sentence
+    assert "(compare other): whatever was chosen" in again.sentence
+    last = seeds.take("digits", 4, "compare last", "abc")
+    assert last.seeds[0] == 10_024
 
 
 def test_the_public_ledger_counts_and_its_reserved_seeds_are_refused(
     tmp_path, monkeypatch
 ):
     monkeypatch.setenv("LMC_CACHE", str(tmp_path))
-    known = seeds.take("digits", 16, "compare mine:match", "abc", first=0)
+    known = seeds.take("digits", 8, "compare mine:match", "abc", first=0)
     assert len(known.before) == 1 and "The first edition" in known.sentence
     with pytest.raises(ValueError, match="seeds 100-115 of scale mnist are reserved"):
-        seeds.take("mnist", 16, "compare mine:match", "abc", first=100)
+        seeds.take("mnist", 8, "compare mine:match", "abc", first=100)
     assert noted_seeds(tmp_path / "looked.toml", "mnist") == set()
 
 
 @pytest.fixture
 def mine(cache, tmp_path, monkeypatch):
-    """A module of one's own, and only the quick known methods; the folder."""
+    """A module of one's own, and few renormalizations; the folder."""
     text = "import lmc\n\ndef no_match(symmetry, a, b, batches, generator):\n"
     text += "    return lmc.Permutation.identity(symmetry)\n\n"
     text += "def matching(symmetry, a, b, batches, generator):\n"
@@ -346,7 +347,6 @@ def mine(cache, tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(text)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(command, "BUILT_IN", ("none", "weights"))
     monkeypatch.setattr(measuring, "REPAIRS", ("", "rescale"))
     yield tmp_path
     sys.modules.pop("mine", None)
@@ -359,9 +359,10 @@ COMPARE = ["compare", "--scale", SCALE, "--setting", "mlp"]
 def test_from_the_command_to_the_table(mine, capsys):
     """Fresh seeds, four files of results, and the same seeds once more."""
     own = ["--matcher", "mine:no_match", "--pairs", "5"]
+    own += ["--against", "none", "--against", "weights"]
     assert main([*COMPARE, *own]) == 0
     said = capsys.readouterr()
-    fresh = "Seeds 10000-10009 of scale digits-epochs1: nobody had looked at them befo"
+    fresh = "from seeds 10000-10019 of scale digits-epochs1: nobody had looked at these"
     assert fresh in said.out and fresh in said.err
     folder = mine / "reports" / "out" / "compare" / "no_match"
     lines = (folder / "comparison.jsonl").read_text().splitlines()
@@ -378,9 +379,9 @@ def test_from_the_command_to_the_table(mine, capsys):
     assert fresh in page and "no_match (yours)" in page
     latex = (folder / "table.tex").read_text()
     assert "no\\_match" in latex and fresh in latex and "\\midrule" in latex
-    assert noted_seeds(seeds.ledger(), SCALE) == {*range(10_000, 10_010)}
+    assert noted_seeds(seeds.ledger(), SCALE) == {*range(10_000, 10_020)}
     assert main([*COMPARE, *own, "--first-seed", "10000"]) == 0
-    assert "looked at once before" in capsys.readouterr().out
+    assert "were looked at once before" in capsys.readouterr().out
 
 
 def test_tuning_looks_at_exploratory_networks_and_leaves_nothing(mine, capsys):
