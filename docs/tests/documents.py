@@ -8,7 +8,8 @@ What a fenced block is shows by its language:
 ``diff``
     A change of files.
 ``console``
-    Commands after ``$``, each with what it prints; ``...`` stands for anything.
+    Commands after ``$``, which go on after ``>``, each with what it prints; ``...``
+    stands for anything, and spaces and ends of lines are all one.
 
 Blocks of other languages are there to be read.
 """
@@ -139,8 +140,8 @@ def commands(block: Block) -> Iterator[tuple[int, str, str]]:
 
     Examples
     --------
-    >>> [*commands(Block("console", "$ echo 1\\n1\\n$ true\\n", 7))]
-    [(7, 'echo 1', '1\\n'), (9, 'true', '')]
+    >>> [*commands(Block("console", "$ echo 1\\n1\\n$ true &&\\n>  true\\n", 7))]
+    [(7, 'echo 1', '1\\n'), (9, 'true &&\\n true', '')]
     """
     line, command, expected = 0, "", ""
     for number, text in enumerate(block.text.splitlines(), block.line):
@@ -148,6 +149,8 @@ def commands(block: Block) -> Iterator[tuple[int, str, str]]:
             if command:
                 yield line, command, expected
             line, command, expected = number, text[2:], ""
+        elif text.startswith("> ") and not expected:
+            command += f"\n{text[2:]}"
         else:
             expected += f"{text}\n"
     if command:
