@@ -49,7 +49,7 @@ def test_every_document_with_commands_is_executed():
     [
         ("```console\n$ echo 1\n2\n```", r"line 2, \$ echo 1\n1\n\nnot\n2"),
         ("\n```console\n$ false\n```", r"line 3, \$ false"),
-        ("```python\nassert 1 == 2\n```", ""),
+        ("```python\nassert 1 == 2\n```", "^$"),
         ("```diff\n--- a/x\n+++ b/x\n@@ -1 +1 @@\n-1\n+2\n```", "line 2: .*x: No such"),
     ],
 )
