@@ -4,16 +4,18 @@ import json
 import os
 import statistics
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from claims.compare import page, seeds, tables
 from claims.compare.differences import by_method, differences, settings_of
-from claims.compare.measuring import Comparison, Measured
+from claims.compare.measuring import REPAIRS, Comparison, Measured
 from claims.compare.methods import BUILT_IN, Method, built_in, load, short
-from claims.evidence import FEWEST
+from claims.evidence import FEWEST, grain_of
 from claims.measure import METHODS, Bench
 from claims.plugin import commit
 from fixtures import executors, scales, store
@@ -90,7 +92,7 @@ def add_parser(commands: Any) -> None:
         action="store_true",
         help="exploratory networks, numbers for tuning, no table",
     )
-    command.add_argument("--device", default="cpu", help="cpu, or cuda")
+    command.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     command.add_argument(
         "--out",
         type=Path,
@@ -128,52 +130,36 @@ def compare(
     whole = scales.get(scale)
     names = _settings(whole, setting)
     pairs = whole.networks // 2 if pairs is None else pairs
-    _check(matcher, renormalizer, pairs, first_seed, tune)
+    _check(pairs, first_seed, tune, device)
     comparison = _comparison(matcher, renormalizer, against, tune)
-    given = " and ".join(filter(None, (matcher, renormalizer)))
     untrained = Bench(whole, 0, 2, device)
     for name in names:
         comparison.check(untrained.setting(name))
-    if tune:
-        first, looks = seeds.EXPLORATORY, None
-    else:
-        here = commit(Path.cwd())
-        looks = seeds.take(whole.name, 2 * pairs, f"compare {given}", here, first_seed)
-        first = looks.seeds[0]
+    given = [name for name in (matcher, renormalizer) if name]
+    looks = None
+    if not tune:
+        why, code = f"compare {' and '.join(given)}", commit(Path.cwd())
+        looks = seeds.take(whole.name, 2 * pairs, why, code, first_seed)
         print(looks.sentence, file=sys.stderr)
+    first = seeds.EXPLORATORY if looks is None else looks.seeds[0]
+    bench = Bench(whole, first, 2 * pairs, device)
+    rows = _measured(comparison, bench, names)
     try:
-        _train(whole, names, first, 2 * pairs, device)
-        bench = Bench(whole, first, 2 * pairs, device)
-        rows = _measured(comparison, bench, names, pairs)
+        _train(bench, names)
         if looks is None:
             print("\n".join(_tuning([*rows])))
-            return 0
-        label = "+".join(map(short, filter(None, (matcher, renormalizer))))
-        folder = out or OUT / label
-        kept = _keep(rows, folder / "comparison.jsonl")
+        else:
+            folder = out or OUT / "+".join(map(short, given))
+            _write(rows, folder, looks.sentence, given, whole, renormalizer)
     except KeyboardInterrupt:
         goes_on = "" if tune else f": --first-seed {first} goes on with these networks"
         print(f"interrupted{goes_on}", file=sys.stderr)
         return INTERRUPTED
-    own = short(renormalizer) if renormalizer else ""
-    found = differences(kept, 100 / whole.test_images, own)
-    write_text(folder / "table.tex", tables.latex(kept, found, looks.sentence))
-    title = f"{given} beside the known methods"
-    write_text(folder / "index.html", page.render(kept, found, looks.sentence, title))
-    print(tables.text(kept, found, looks.sentence))
-    print(f"\nwritten: {folder}/index.html, table.tex and comparison.jsonl")
     return 0
 
 
-def _check(
-    matcher: str | None,
-    renormalizer: str | None,
-    pairs: int,
-    first_seed: int | None,
-    tune: bool,
-) -> None:
-    if not (matcher or renormalizer):
-        raise ValueError("nothing to compare: give --matcher or --renormalizer")
+def _check(pairs: int, first_seed: int | None, tune: bool, device: str) -> None:
+    """Refuse numbers and devices that can't be had."""
     if tune and first_seed is not None:
         raise ValueError("--tune has its own seeds: leave out --first-seed")
     if first_seed is not None and (first_seed < 0 or first_seed % 2):
@@ -184,6 +170,8 @@ def _check(
     least = 1 if tune else FEWEST
     if pairs < least:
         raise ValueError(f"--pairs {pairs}: choose {least} or more")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda: torch sees no GPU here, choose cpu")
 
 
 def _settings(scale: Scale, chosen: Sequence[str] | None) -> list[str]:
@@ -201,6 +189,13 @@ def _comparison(
     tune: bool,
 ) -> Comparison:
     """Return what is compared; for tuning beside weight matching alone."""
+    if not (matcher or renormalizer):
+        raise ValueError("nothing to compare: give --matcher or --renormalizer")
+    if renormalizer and short(renormalizer) in ("midpoint", "barrier", *REPAIRS):
+        raise ValueError(
+            f"{renormalizer}: a known column is called {short(renormalizer)}, give the "
+            "function another name"
+        )
     usual = ("weights",) if tune else BUILT_IN if matcher else METHODS
     methods = [built_in(name) for name in dict.fromkeys(against or usual)]
     if matcher:
@@ -209,14 +204,14 @@ def _comparison(
     return Comparison(methods, own)
 
 
-def _train(
-    scale: Scale, names: Iterable[str], first: int, count: int, device: str
-) -> None:
+def _train(bench: Bench, names: Iterable[str]) -> None:
     """Train what is missing, one network for each CPU at once."""
+    device = bench.images.device.type
     workers = executors.default_workers("local", device)
+    recipes = map(bench.scale.recipe, names)
     try:
         outcome = Building(
-            [Want(scale.recipe(name), first, count) for name in names],
+            [Want(recipe, bench.first_seed, bench.seeds) for recipe in recipes],
             partial(executors.open_executor, "local", workers),
             workers,
             device=device,
@@ -232,14 +227,33 @@ def _train(
 
 
 def _measured(
-    comparison: Comparison, bench: Bench, names: Iterable[str], pairs: int
-) -> Iterable[Measured]:
+    comparison: Comparison, bench: Bench, names: Iterable[str]
+) -> Iterator[Measured]:
     """Measure all, and say so as it goes."""
     for name in names:
-        for row in comparison.measure(bench.setting(name), pairs, bench.scale.name):
+        for row in comparison.measure(bench.setting(name), bench.scale.name):
             told = f"barrier {row.barrier:.1f} points, matched in {row.seconds:.2f} s"
             print(f"{name} {row.pair} {short(row.method)}: {told}", file=sys.stderr)
             yield row
+
+
+def _write(
+    rows: Iterable[Measured],
+    folder: Path,
+    looks: str,
+    given: Sequence[str],
+    scale: Scale,
+    renormalizer: str | None,
+) -> None:
+    """Write rows, table and page to a folder, and print the table."""
+    kept = _keep(rows, folder / "comparison.jsonl")
+    own = short(renormalizer) if renormalizer else ""
+    found = differences(kept, grain_of("points", scale.test_images), own)
+    title = f"{' and '.join(given)} beside the known methods"
+    write_text(folder / "table.tex", tables.latex(kept, found, looks))
+    write_text(folder / "index.html", page.render(kept, found, looks, title))
+    print(tables.text(kept, found, looks))
+    print(f"\nwritten: {folder}/index.html, table.tex and comparison.jsonl")
 
 
 def _keep(rows: Iterable[Measured], file: Path) -> list[Measured]:

@@ -123,12 +123,12 @@ class Comparison:
     methods: Sequence[Method]
     renormalizer: tuple[str, Renormalizer] | None = None
 
-    def measure(self, setting: Setting, pairs: int, scale: str) -> Iterator[Measured]:
-        """Measure all methods on a setting's pairs, pair by pair.
+    def measure(self, setting: Setting, scale: str) -> Iterator[Measured]:
+        """Measure all methods on all pairs of a setting of a scale, pair by pair.
 
         The methods take turns, so that what slows the machine slows all of them.
         """
-        for pair in setting.pairs(pairs):
+        for pair in setting.pairs():
             for method in self.methods:
                 with training.single_thread(setting.device):
                     found = match(method, pair.a, pair.b)
@@ -147,17 +147,20 @@ class Comparison:
                 )
 
     def check(self, setting: Setting) -> None:
-        """Check methods of one's own on two untrained networks, called twice.
+        """Check methods of one's own on an untrained network and a shuffled copy.
 
-        Before anybody looks at networks: a slip must not use up fresh seeds.
+        They are called twice, before anybody looks at networks: a slip must not use up
+        fresh seeds.
 
         Raises
         ------
         ValueError
             As by `match` and `renormalize`.
         """
-        states = {seed: training.initialize(setting.recipe, seed) for seed in (0, 1)}
-        setting.take({seed: net.state_dict() for seed, net in states.items()})
+        a = setting.recipe.build_model().state_dict()
+        generator = torch.Generator().manual_seed(0)
+        b = lmc.Permutation.random(setting.symmetry, generator).apply(a)
+        setting.take({0: a, 1: b})
         [pair] = setting.pairs(1)
         for method in self.methods:
             if method.own:
@@ -180,5 +183,5 @@ class Comparison:
         assert self.renormalizer is not None
         name, function = self.renormalizer
         middle, b = pair.middle("").state, pair.matched("")
-        with training.single_thread(pair.setting.device), torch.no_grad():
+        with training.single_thread(pair.setting.device):
             return renormalize(name, function, pair.a, b, middle, again)

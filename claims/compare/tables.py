@@ -1,6 +1,7 @@
 """A comparison as text for the terminal, and as LaTeX for a paper."""
 
 import statistics
+import textwrap
 from collections.abc import Sequence
 
 from claims.compare.differences import (
@@ -11,6 +12,9 @@ from claims.compare.differences import (
 )
 from claims.compare.measuring import Measured
 from claims.compare.methods import short
+
+WIDTH = 80
+"""Of sentences in the terminal."""
 
 BASE = "weights"
 """The method by whose seconds all are divided."""
@@ -55,7 +59,7 @@ def _spread(values: Sequence[float]) -> str:
 
 def text(rows: Sequence[Measured], found: Sequence[Difference], looks: str) -> str:
     """Return all settings' tables for the terminal, with the differences' signs."""
-    parts = [looks]
+    parts = [textwrap.fill(looks, WIDTH)]
     for setting in settings_of(rows):
         head, body = cells(rows, setting)
         count = len(by_method(rows, setting)[rows[0].method])
@@ -72,7 +76,7 @@ def text(rows: Sequence[Measured], found: Sequence[Difference], looks: str) -> s
                 ]
             )
     if found:
-        parts += ["", caption(found)]
+        parts += ["", textwrap.fill(caption(found), WIDTH)]
     return "\n".join(parts)
 
 
