@@ -14,7 +14,15 @@ import torch
 from claims.compare import page, seeds, tables
 from claims.compare.differences import by_method, differences, settings_of
 from claims.compare.measuring import REPAIRS, Comparison, Measured
-from claims.compare.methods import BUILT_IN, Method, built_in, load, short
+from claims.compare.methods import (
+    BUILT_IN,
+    MATCHING,
+    RENORMALIZING,
+    Method,
+    built_in,
+    load,
+    short,
+)
 from claims.evidence import FEWEST, grain_of
 from claims.measure import METHODS, Bench
 from claims.plugin import commit
@@ -50,12 +58,12 @@ def add_parser(commands: Any) -> None:
     command.add_argument(
         "--matcher",
         metavar="MODULE:FUNCTION",
-        help="(symmetry, a, b, batches, generator) -> lmc.Permutation",
+        help=f"({', '.join(MATCHING)}) -> lmc.Permutation",
     )
     command.add_argument(
         "--renormalizer",
         metavar="MODULE:FUNCTION",
-        help="(symmetry, middle, a, b, batches, generator) -> state dict; b is matched",
+        help=f"({', '.join(RENORMALIZING)}) -> state dict; b is matched",
     )
     command.add_argument(
         "--scale", default=scales.DEFAULT, help="(default: %(default)s)"
@@ -199,9 +207,10 @@ def _comparison(
     usual = ("weights",) if tune else BUILT_IN if matcher else METHODS
     methods = [built_in(name) for name in dict.fromkeys(against or usual)]
     if matcher:
-        methods.append(Method(matcher, load(matcher), own=True))
-    own = (renormalizer, load(renormalizer)) if renormalizer else None
-    return Comparison(methods, own)
+        methods.append(Method(matcher, load(matcher, MATCHING), own=True))
+    if not renormalizer:
+        return Comparison(methods)
+    return Comparison(methods, (renormalizer, load(renormalizer, RENORMALIZING)))
 
 
 def _train(bench: Bench, names: Iterable[str]) -> None:

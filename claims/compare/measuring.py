@@ -166,7 +166,8 @@ class Comparison:
             if method.own:
                 match(method, pair.a, pair.b, again=True)
         if self.renormalizer is not None:
-            self._renormalized(Matched(pair, pair.permutation("none")), again=True)
+            alone = Matched(pair, pair.permutation("none"))
+            _renormalized(self.renormalizer, alone, again=True)
 
     def _midpoints(self, pair: Matched) -> dict[str, float]:
         repairs = [r for r in REPAIRS if r != "reset" or pair.setting.batchnorm]
@@ -175,13 +176,15 @@ class Comparison:
             for repair in repairs
         }
         if self.renormalizer is not None:
-            state = self._renormalized(pair)
+            state = _renormalized(self.renormalizer, pair)
             _, found[short(self.renormalizer[0])] = pair.setting.evaluate(state)
         return found
 
-    def _renormalized(self, pair: Matched, again: bool = False) -> dict[str, Tensor]:
-        assert self.renormalizer is not None
-        name, function = self.renormalizer
-        middle, b = pair.middle("").state, pair.matched("")
-        with training.single_thread(pair.setting.device):
-            return renormalize(name, function, pair.a, b, middle, again)
+
+def _renormalized(
+    given: tuple[str, Renormalizer], pair: Matched, again: bool = False
+) -> dict[str, Tensor]:
+    """Return a pair's midpoint, renormalized by a function of one's own."""
+    middle, b = pair.middle("").state, pair.matched("")
+    with training.single_thread(pair.setting.device):
+        return renormalize(*given, pair.a, b, middle, again)

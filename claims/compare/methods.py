@@ -1,8 +1,9 @@
 """Methods that are compared: what a function of your own is, and how it is checked."""
 
+import inspect
 import pkgutil
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -33,6 +34,10 @@ Renormalizer = Callable[
 The midpoint of A and of B, which has been permuted, and both; the other arguments as
 for a matcher.  It returns the state dict of the renormalized network.
 """
+
+MATCHING = ("symmetry", "a", "b", "batches", "generator")
+RENORMALIZING = ("symmetry", "middle", "a", "b", "batches", "generator")
+"""What a matcher and a renormalizer are called with."""
 
 BUILT_IN = ("none", "weights", "activations", "ste", "weights-restarts")
 """Names of the methods that every matcher stands beside, see `claims.measure`."""
@@ -90,14 +95,21 @@ def _find(
     return MATCHERS[name](symmetry, batches, a, b, seed).permutation
 
 
-def load(name: str) -> Callable[..., Any]:
+def load(name: str, arguments: Sequence[str]) -> Callable[..., Any]:
     """Import the function that ``package.module:function`` names.
+
+    Parameters
+    ----------
+    name
+        Of the function.
+    arguments
+        Names of what it is called with, in order.
 
     Raises
     ------
     ValueError
         The name is written otherwise, the module can't be imported from the working
-        folder or what is installed, or has no such function.
+        folder or what is installed, has no such function, or it takes other arguments.
     """
     module, _, function = name.partition(":")
     if not module or not function.isidentifier():
@@ -112,6 +124,12 @@ def load(name: str) -> Callable[..., Any]:
         raise ValueError(f"{name}: {error}") from error
     if not callable(found):
         raise ValueError(f"{name} is no function but a {type(found).__name__}")
+    try:
+        inspect.signature(found).bind(*arguments)
+    except TypeError as error:
+        raise ValueError(
+            f"{name} is called as {short(name)}({', '.join(arguments)}): {error}"
+        ) from error
     return found
 
 

@@ -163,12 +163,16 @@ def test_a_renormalizer_gets_the_midpoint_of_the_matched_networks(mlp):
         ("nowhere_at_all:match", "No module named 'nowhere_at_all': run this where"),
         ("lmc:sinkhorn", "lmc:sinkhorn: .* has no attribute 'sinkhorn'"),
         ("lmc:LAMBDAS", "lmc:LAMBDAS is no function but a tuple"),
+        (
+            "lmc:weight_matching",
+            r"is called as weight_matching\(a, b\): missing a required",
+        ),
     ],
 )
 def test_what_names_no_function_is_refused(name, message):
     with pytest.raises(ValueError, match=message):
-        load(name)
-    assert load("lmc:weight_matching") is lmc.weight_matching
+        load(name, ["a", "b"])
+    assert load("lmc:barrier", ["lambdas", "values"]) is lmc.barrier
 
 
 def test_what_is_measured_is_what_claims_measure(cache):
