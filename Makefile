@@ -8,15 +8,16 @@ bin := .venv/bin
 # beat one worker with two.
 export OMP_NUM_THREADS := 1
 
-.PHONY: claims test bench lint clean
+.PHONY: claims test bench lint docs lock clean
 
 claims: .venv/.installed ## Train what is missing, decide every claim, write the report
 	$(bin)/pytest claims/ -n auto $(ARGS)
 
 test: .venv/.installed ## Test the library, the fixtures, the reports and the rules
 	$(bin)/pytest --doctest-modules -n auto lmc fixtures reports claims/tests \
-	    claims/evidence claims/expected claims/papers claims/claim.py claims/trial.py \
-	    claims/calibrate.py claims/training.py $(ARGS)
+	    claims/compare claims/evidence claims/expected claims/papers claims/claim.py \
+	    claims/trial.py claims/calibrate.py claims/training.py docs/tests \
+	    docs/catalogue.py $(ARGS)
 
 bench: .venv/.installed ## Measure ratios of speed
 	$(bin)/python -m lmc.benchmarks $(ARGS)
@@ -27,8 +28,18 @@ lint: .venv/.installed ## Check style and types
 	$(bin)/ruff format --check .
 	$(bin)/mypy
 
+docs: .venv/.docs ## Build the site, docs/out/index.html
+	$(bin)/sphinx-build -W --keep-going -q -b html docs docs/out
+
+lock: .venv/.installed ## Pin all packages, with hashes, to what is newest now
+	$(bin)/pip install --quiet uv
+	$(bin)/uv pip compile pyproject.toml --all-extras --universal --generate-hashes \
+	    --no-emit-index-url --no-emit-find-links --no-annotate \
+	    --custom-compile-command "make lock" --constraint constraints.txt \
+	    --output-file requirements.lock
+
 clean: ## Remove the virtual environment and the report, not the trained networks
-	rm -rf .venv reports/out
+	rm -rf .venv reports/out docs/out docs/generated
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
@@ -37,4 +48,8 @@ clean: ## Remove the virtual environment and the report, not the trained network
 	$(PYTHON) -m venv .venv
 	$(bin)/pip install --quiet --upgrade pip
 	$(bin)/pip install --quiet -c constraints.txt -e '.[suite,remote,lint]'
+	touch $@
+
+.venv/.docs: .venv/.installed
+	$(bin)/pip install --quiet -c constraints.txt -e '.[docs]'
 	touch $@

@@ -1,4 +1,4 @@
-"""Command line: ``python -m claims measure | accept | again | calibrate | gc``."""
+"""Command line: ``python -m claims COMMAND``; ``--help`` names the commands."""
 
 import argparse
 import sys
@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from claims import again, calibrate
+from claims.compare import command as compare_command
 from claims.expected import acceptance
 from claims.measure import memory
 from fixtures import measurements
@@ -77,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_accept(commands)
     _add_again(commands)
     _add_calibrate(commands)
+    compare_command.add_parser(commands)
     command = commands.add_parser(
         "gc",
         help="show, or remove, measured values that code of other versions measured",

@@ -64,14 +64,9 @@ class Claim:
             raise ValueError(
                 f"{self.id} has no docstring: write the sentence that it decides"
             )
-        known = {name for scale in SCALES.values() for name in scale.settings}
         for name in self.settings:
-            if name != RANDOM and not any(name in scale for scale in SCALES.values()):
-                near = get_close_matches(name, known, 3) or sorted(known)
-                raise ValueError(
-                    f"{self.id} is asked of {str(name)!r}, which no scale has: choose "
-                    f"{', '.join(near)}"
-                )
+            if name != RANDOM and not _is_known(name):
+                raise ValueError(f"{self.id} is asked of {_choices(name)}")
         if unknown := self.not_at.keys() - SCALES.keys():
             raise ValueError(
                 f"{self.id} names the scale {', '.join(sorted(unknown))}: choose "
@@ -134,11 +129,22 @@ class Place:
 
     @cached_property
     def uses(self) -> tuple[Name, ...]:
-        """All settings whose networks the claim's test looks at."""
+        """All settings whose networks the claim's test looks at.
+
+        Raises
+        ------
+        ValueError
+            No scale has one of them.
+        """
         if self.setting == RANDOM:
             return ()
         uses = self.claim.uses
-        return tuple(map(Name, dict.fromkeys(uses(self) if uses else [self.setting])))
+        names = dict.fromkeys(uses(self) if uses else [self.setting])
+        for name in names:
+            # Not known anywhere, it would leave the claim out everywhere, unseen.
+            if not _is_known(name):
+                raise ValueError(f"{self.claim.id} looks at {_choices(name)}")
+        return tuple(map(Name, names))
 
     @cached_property
     def effect(self) -> Number | None:
@@ -316,6 +322,18 @@ def at(**levels: Iterable[Any]) -> Callable[[Place], list[Name]]:
     combined = product(*levels.values())
     choices = [dict(zip(levels, each, strict=True)) for each in combined]
     return lambda place: [place.setting.at(**choice) for choice in choices]
+
+
+def _is_known(setting: str) -> bool:
+    """Return whether any scale has a setting, also under an alias."""
+    return any(setting in scale for scale in SCALES.values())
+
+
+def _choices(setting: str) -> str:
+    """Say that no scale has a setting, and which are near."""
+    known = {name for scale in SCALES.values() for name in scale.settings}
+    near = get_close_matches(setting, known, 3) or sorted(known)
+    return f"{str(setting)!r}, which no scale has: choose {', '.join(near)}"
 
 
 def _words(given: str | Sequence[str]) -> Sequence[str]:

@@ -1,16 +1,14 @@
 """``python -m claims accept``: a record becomes what later runs are held against."""
 
-import json
-import tomllib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 from claims import expected
 from claims.claim import places_of
 from claims.expected import Entry, Key, entry_of
+from claims.expected.ledger import note_seeds, noted_seeds, spans
 from fixtures import scales
 from reports import results
 from reports.results import Result
@@ -210,51 +208,6 @@ def looked_at(found: Iterable[Result]) -> list[int]:
             for seed in (*fixture["seeds"], *fixture.get("failed", ()))
         }
     )
-
-
-def spans(seeds: Sequence[int]) -> str:
-    """Write seeds by their runs.
-
-    Examples
-    --------
-    >>> spans([100, 101, 102, 105])
-    '100-102, 105'
-    """
-    runs: list[list[int]] = []
-    for seed in seeds:
-        if runs and seed == runs[-1][-1] + 1:
-            runs[-1].append(seed)
-        else:
-            runs.append([seed])
-    return ", ".join(f"{r[0]}-{r[-1]}" if len(r) > 1 else f"{r[0]}" for r in runs)
-
-
-def noted_seeds(ledger: Path, scale: str) -> set[int]:
-    """Return which seeds of a scale a ledger says were looked at."""
-    if not ledger.exists():
-        return set()
-    noted: set[int] = set()
-    for entry in tomllib.loads(ledger.read_text(encoding="utf-8")).get("looked", []):
-        if entry["scale"] == scale:
-            for run in entry["seeds"].split(", "):
-                first, _, last = run.partition("-")
-                noted |= {*range(int(first), int(last or first) + 1)}
-    return noted
-
-
-def note_seeds(
-    ledger: Path, scale: str, seeds: Sequence[int], commit: str, reason: str
-) -> None:
-    """Append to a ledger that seeds were looked at today."""
-    entry = (
-        f"\n[[looked]]\nscale = {json.dumps(scale)}\n"
-        f"seeds = {json.dumps(spans(seeds))}\n"
-        f"looked_at = {datetime.now(UTC):%Y-%m-%d}\n"
-        f"commit = {json.dumps(commit)}\nexploratory = false\n"
-        f"why = {json.dumps(reason, ensure_ascii=False)}\n"
-    )
-    before = ledger.read_text(encoding="utf-8") if ledger.exists() else ""
-    results.write_text(ledger, before + entry)
 
 
 def _why(text: str) -> tuple[str, str]:

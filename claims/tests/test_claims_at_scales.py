@@ -48,27 +48,13 @@ def asserted(claim, scale):
     ]
 
 
-def nowhere(claim):
-    """Return the settings that a claim looks at, at any scale, and that none has."""
-    names = {
-        name
-        for scale in SCALES.values()
-        for place in asserted(claim, scale)
-        for name in place.uses
-    }
-    return {name for name in names if not any(name in s for s in SCALES.values())}
-
-
-def test_every_setting_that_is_looked_at_is_at_some_scale(declared):
-    """A mistyped name in uses= would leave the claim out, unseen."""
-    for claim in declared.values():
-        assert not nowhere(claim), claim.id
-
-
-def test_a_mistyped_name_is_noticed(declared):
+def test_a_mistyped_name_is_refused(declared):
+    """Not known anywhere, it would leave the claim out everywhere, unseen."""
     claim = declared["matching/plain-nets-stay-broken"]
     claim = dataclasses.replace(claim, uses=lambda place: [place.setting, "plane-vgg"])
-    assert nowhere(claim) == {"plane-vgg"}
+    message = "plain-nets-stay-broken looks at 'plane-vgg', .*: choose plain-vgg"
+    with pytest.raises(ValueError, match=message):
+        claim.places(SCALES["digits"])
 
 
 def test_every_place_is_at_some_scale(declared, places):

@@ -1,6 +1,10 @@
-"""Which files of the repository import which: no circles, and rooms are kept."""
+"""Which files import which: no circles, rooms are kept, and packages are declared."""
 
 import ast
+import re
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -13,6 +17,19 @@ FORBIDDEN = {
     "reports": {"fixtures", "claims"},
     "claims": set(),
 }
+
+
+EXTRAS = {
+    "lmc": (),
+    "lmc.command": ("command",),
+    "lmc.survey": ("command",),
+    "lmc.testing": ("suite",),
+    "fixtures": ("suite",),
+    "fixtures.cluster": ("suite", "cluster"),
+    "claims": ("suite",),
+    "reports": ("suite",),
+}
+"""What has to be installed beside `lmc` for a module, or all in a package."""
 
 
 def modules():
@@ -113,3 +130,45 @@ def test_circles_are_seen():
     assert {*circles(edges)} == {frozenset("ab"), frozenset("cde")}
     tree = ast.parse("import a\ndef f():\n    from b import c\n    from d import e\n")
     assert imported(tree, {"b.c"}) == {"a", "b.c", "d"}
+
+
+def declared(extras):
+    """Return the packages that the project, and some of its extras, ask for."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = [*project["dependencies"]]
+    for extra in extras:
+        asked += project["optional-dependencies"][extra]
+    return {re.match(r"[\w-]+", each)[0].lower() for each in asked}
+
+
+def undeclared(found, there):
+    """Return which of some imported modules no declared package has."""
+    distributions = packages_distributions()
+    own = {*PACKAGES, *sys.stdlib_module_names}
+    return {
+        top
+        for top in {name.split(".")[0] for name in found} - own
+        if not there & {each.lower() for each in distributions.get(top, [top])}
+    }
+
+
+@pytest.mark.parametrize("room", EXTRAS)
+def test_an_extra_has_all_that_is_imported(room):
+    """So that each works alone, in an environment that has nothing else."""
+    files = modules()
+    nearest = {
+        name: max((r for r in EXTRAS if f"{name}.".startswith(f"{r}.")), key=len)
+        for name in files
+    }
+    there = declared(EXTRAS[room])
+    for name, file in files.items():
+        if nearest[name] == room:
+            found = imported(ast.parse(file.read_text()), {*files})
+            assert not undeclared(found, there), name
+
+
+def test_what_is_not_declared_is_seen():
+    assert undeclared(
+        {"torch.nn", "sklearn.datasets", "ast", "lmc.graph"}, {"torch"}
+    ) == {"sklearn"}
+    assert not undeclared({"sklearn"}, declared(["suite"]))

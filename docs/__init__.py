@@ -1,0 +1,1 @@
+"""The site, and the tests that carry out what it says."""
