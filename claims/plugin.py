@@ -20,7 +20,7 @@ from claims import expected
 from claims.claim import Place, places_of
 from claims.evidence import contradiction
 from claims.expected import Entry, rule_of
-from fixtures import scales, task
+from fixtures import scales, task, training
 from fixtures.store import TrainingForbiddenError
 from reports.results import Result, append, merge, read
 
@@ -100,7 +100,7 @@ def pytest_configure(config: pytest.Config) -> None:
         option.lmc_scale = scales.get(option.scale)
     except ValueError as error:
         raise pytest.UsageError(f"--scale: {error}") from None
-    option.seeds = even("--seeds", option.seeds, 4, None)
+    option.seeds = even("--seeds", option.seeds, 2, None)
     option.first_seed = even(
         "--first-seed", option.first_seed, 0, option.lmc_scale.first_seed
     )
@@ -277,7 +277,7 @@ def pytest_runtest_makereport(
         "nodeid": item.nodeid,
         "device": option.device,
         "first_seed": option.first_seed,
-        "machine": machine(),
+        "machine": machine(option.device),
         "versions": versions(),
     }
     report.user_properties.append(("claim", json.dumps(record)))
@@ -422,13 +422,14 @@ def versions() -> dict[str, str]:
 
 
 @cache
-def machine() -> dict[str, str]:
-    """Return the CPU's model and kind, on which last bits may depend."""
+def machine(device: str) -> dict[str, str]:
+    """Return the models of CPU and GPU, on which last bits may depend."""
     model = platform.processor()
     if (info := Path("/proc/cpuinfo")).exists():
         lines = [line for line in info.read_text().splitlines() if "model name" in line]
         model = lines[0].partition(":")[2].strip() if lines else model
-    return {"cpu": model, **task.machine()}
+    gpu = {"gpu": training.gpu(device)} if device != "cpu" else {}
+    return {"cpu": model, **task.machine(), **gpu}
 
 
 def commit(folder: Path) -> str:

@@ -17,6 +17,7 @@ from fixtures.build import Building, Outcome, TaskError
 from fixtures.display import SILENT, Display
 from fixtures.planning import Want, table
 from fixtures.scales import Scale
+from fixtures.training import BACKENDS, DEFAULT_BACKEND
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,6 +42,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         help="how many networks are trained at once, on one thread each (default: one "
         "for each CPU, one on a GPU; needed where there is a Ray cluster)",
+    )
+    group.addoption(
+        "--train-backend",
+        choices=tuple(BACKENDS),
+        default=DEFAULT_BACKEND,
+        help="how a network's steps are run: graphs replays CUDA graphs (default: "
+        "%(default)s)",
     )
     group.addoption(
         "--executor",
@@ -138,6 +146,7 @@ class Training:
             ),
             option.train_workers,
             device=option.device,
+            backend=option.train_backend,
             deadline=deadline,
             display=self._display(),
         )

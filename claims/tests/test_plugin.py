@@ -366,8 +366,8 @@ def test_the_plugin_works_alone(tmp_path):
     ("arguments", "message"),
     [
         (["--scale", "atoms"], "--scale: unknown scale 'atoms': choose digits, mnist"),
-        (["--seeds", "5"], "--seeds 5: choose an even number from 4 on"),
-        (["--seeds", "many"], "--seeds many: choose an even number from 4 on"),
+        (["--seeds", "5"], "--seeds 5: choose an even number from 2 on"),
+        (["--seeds", "many"], "--seeds many: choose an even number from 2 on"),
         (["--first-seed", "7"], "--first-seed 7: choose an even number from 0 on"),
         (["--device", "tpu"], "--device tpu: choose cpu"),
     ],
