@@ -1,4 +1,4 @@
-"""Command line: ``python -m claims accept | again | calibrate | gc``."""
+"""Command line: ``python -m claims accept | again | calibrate | gc | reproduce``."""
 
 import argparse
 import sys
@@ -11,6 +11,7 @@ import torch
 from claims import again, calibrate
 from claims.expected import acceptance
 from claims.measure import memory
+from claims.reproduction.command import add_command
 from fixtures import measurements
 
 
@@ -62,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_accept(commands)
     _add_again(commands)
     _add_calibrate(commands)
+    add_command(commands)
     command = commands.add_parser(
         "gc",
         help="show, or remove, measured values that code of other versions measured",
