@@ -27,14 +27,12 @@ NETWORKS = ("plain-vgg", "plain-resnet", "bn-resnet")
 
 
 def checked(scale: Scale, device: str) -> Iterator[str]:
-    """Say line by line what is here; what is missing is the last line, an error.
+    """Say line by line what is here.
 
     Raises
     ------
-    ImportError
-        A package is missing.
     ValueError
-        The data set is here and is not the one of the recipes.
+        A package is missing, or the data set is another one than the recipes'.
     """
     yield f"Python {platform.python_version()}, {os.cpu_count()} CPUs, " + (
         f"{training.gpu(device)}, CUDA {torch.version.cuda}"
@@ -42,7 +40,10 @@ def checked(scale: Scale, device: str) -> Iterator[str]:
         else platform.machine()
     )
     for package in PACKAGES:
-        importlib.import_module(MODULES.get(package, package))
+        try:
+            importlib.import_module(MODULES.get(package, package))
+        except ImportError as error:
+            raise ValueError(f"{package} can't be imported here: {error}") from error
     yield ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     name = scale.recipe(NETWORKS[0]).dataset
     if datasets.origin(name).startswith("torchvision") and name not in EMBEDDED:

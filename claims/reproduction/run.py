@@ -27,8 +27,8 @@ from reports.results import Result
 
 ROOT = Path(__file__).parents[2]
 
-MEASURED_OF_BUDGET = 0.01
-"""Part of the budget for which each way to train is measured."""
+MEASURED_OF_BUDGET, MOST_SECONDS = 0.01, 6.0
+"""Part of the budget for which each way to train is measured, and the most of it."""
 
 TICK = 0.5
 """Seconds between two looks at what has been trained."""
@@ -124,7 +124,7 @@ def measured_rates(options: Options) -> Rates:
         return {Way(backend, several): rate for backend, several, rate in kept["rates"]}
     processes = ways.default_processes(options.device)
     with open_executor("local", max(processes)) as pool:
-        seconds = MEASURED_OF_BUDGET * options.budget
+        seconds = min(MEASURED_OF_BUDGET * options.budget, MOST_SECONDS)
         given = options.recipe, options.device, seconds, pool, processes
         found = ways.rates(*given)
     kept = [[way.backend, way.processes, rate] for way, rate in found.items()]
