@@ -60,7 +60,7 @@ def add_command(commands: Any) -> None:
     command.add_argument(
         "--reserve",
         type=float,
-        default=130.0,
+        default=120.0,
         metavar="SECONDS",
         help="part of the budget for measuring the last pair (default: %(default)g)",
     )

@@ -34,7 +34,7 @@ TICK = 0.5
 """Seconds between two looks at what has been trained."""
 
 ROOMY = 8
-"""CPUs from which both halves of what is asked are measured at once, each by two."""
+"""CPUs from which both halves of what is asked are measured at once, each by three."""
 
 
 class NothingMeasuredError(RuntimeError):
@@ -205,7 +205,9 @@ def sessions(
 ) -> None:
     """Run the sessions of pytest that measure so many networks, one for each half."""
     roomy = (os.cpu_count() or 1) >= ROOMY
-    spread = ["-n", "2", "--dist", "loadfile"] if roomy else ["-p", "no:xdist"]
+    spread = ["-p", "no:xdist"]
+    if roomy:
+        spread = ["-n", "3", "--dist", "loadfile", "--train-workers", "3"]
     waiting = dict(nodes)
     while waiting:
         now = waiting if roomy else dict([next(iter(waiting.items()))])

@@ -7,6 +7,9 @@ from fixtures.ways import Rates, Way
 FEWEST = 2
 """Networks that are trained whatever the budget: a pair at full length."""
 
+SLOWED = 0.15
+"""Part of what measuring a pair takes by which training beside it is slowed."""
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -71,24 +74,25 @@ def fitting(
     left
         Seconds of the budget.
     reserve
-        Of them, what measuring a pair takes that is trained last; pairs that are
-        trained beside it take as much again.
+        Of them, what measuring a pair takes.  Those that are trained last, all at
+        once, are waited for; the others slow training by a part of that.
     most
         Largest number, even.
 
     Examples
     --------
     >>> rates = {Way("loop"): 100.0, Way("graphs"): 200.0, Way("graphs", 2): 300.0}
-    >>> fitting(rates, 30_000, 700, 100, 16)
-    Schedule(networks=6, way=Way(backend='graphs', processes=2), seconds=700.0)
+    >>> fitting(rates, 30_000, 740, 100, 16)
+    Schedule(networks=6, way=Way(backend='graphs', processes=2), seconds=730.0)
     >>> fitting(rates, 30_000, 10, 100, 16).networks  # it goes on another time
     2
     """
 
     def expected(networks: int, way: Way) -> float:
-        last = networks % way.processes or min(networks, way.processes)
-        tail = reserve * max(1, last // 2)
-        return training_seconds(networks, way, rates, steps) + tail
+        last = networks % way.processes or way.processes
+        pairs = max(1, last // 2)
+        measuring = reserve * (pairs + SLOWED * (networks // 2 - pairs))
+        return training_seconds(networks, way, rates, steps) + measuring
 
     schedules = []
     for networks in range(FEWEST, most + 1, 2):

@@ -1,4 +1,4 @@
-"""All of `python -m claims reproduce`, from the files that travel to another machine."""
+"""All of `python -m claims reproduce`, from the files that go to another machine."""
 
 import json
 import os

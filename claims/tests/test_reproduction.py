@@ -42,7 +42,7 @@ def test_as_many_whole_pairs_as_fit_are_trained():
     it saves is not chosen."""
     plan = fitting(RATES, STEPS, left=1000, reserve=100, most=16)
     assert (plan.networks, plan.way) == (4, Way("graphs", 2))
-    assert plan.seconds == pytest.approx(4 * STEPS / 300 + 100)
+    assert plan.seconds == pytest.approx(4 * STEPS / 300 + 115)
     assert fitting(RATES, STEPS, left=1e9, reserve=100, most=8).networks == 8
     slow_to_measure = fitting(RATES, STEPS, left=1000, reserve=0, most=4)
     assert slow_to_measure.way == Way("graphs", 4)
