@@ -16,7 +16,7 @@ claims: .venv/.installed ## Train what is missing, decide every claim, write the
 test: .venv/.installed ## Test the library, the fixtures, the reports and the rules
 	$(bin)/pytest --doctest-modules -n auto lmc fixtures reports claims/tests \
 	    claims/evidence claims/expected claims/papers claims/claim.py claims/trial.py \
-	    claims/calibrate.py claims/training.py $(ARGS)
+	    claims/calibrate.py claims/training.py claims/reproduction $(ARGS)
 
 bench: .venv/.installed ## Measure ratios of speed
 	$(bin)/python -m lmc.benchmarks $(ARGS)

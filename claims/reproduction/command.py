@@ -8,7 +8,7 @@ import pytest
 
 from claims.plugin import check_device, even
 from claims.reproduction import machine, run
-from fixtures import scales
+from fixtures import scales, store
 
 
 def add_command(commands: Any) -> None:
@@ -111,7 +111,7 @@ def _reproduce(
         return 0
     try:
         files = run.reproduce(options)
-    except run.NothingMeasuredError as error:
+    except (run.NothingMeasuredError, store.ManyFailedError) as error:
         print(error, file=sys.stderr)
         return 1
     for file in files:

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
@@ -168,8 +168,7 @@ def trained(
         yield process
     finally:
         timer.cancel()
-        process.terminate()
-        process.wait()
+        _end(process)
 
 
 def measured(
@@ -204,19 +203,28 @@ def sessions(
     options: Options, networks: int, nodes: dict[str, list[str]], deadline: float
 ) -> None:
     """Run the sessions of pytest that measure so many networks, one for each half."""
-    roomy = (os.cpu_count() or 1) >= ROOMY
-    spread = ["-p", "no:xdist"]
-    if roomy:
+    if (os.cpu_count() or 1) >= ROOMY:
         spread = ["-n", "3", "--dist", "loadfile", "--train-workers", "3"]
-    waiting = dict(nodes)
-    while waiting:
-        now = waiting if roomy else dict([next(iter(waiting.items()))])
-        waiting = {half: own for half, own in waiting.items() if half not in now}
-        running = {}
-        for half, own in now.items():
+        _at_once(options, networks, nodes, spread, deadline)
+        return
+    for half, own in nodes.items():
+        _at_once(options, networks, {half: own}, ["-p", "no:xdist"], deadline)
+
+
+def _at_once(
+    options: Options,
+    networks: int,
+    nodes: dict[str, list[str]],
+    spread: list[str],
+    deadline: float,
+) -> None:
+    """Run a session for each half, and say how it ended: by the deadline at last."""
+    with ExitStack() as running:
+        begun = {}
+        for half, own in nodes.items():
             folder = options.folder / half
             folder.mkdir(parents=True, exist_ok=True)
-            log = (folder / f"{networks}.log").open("wb")
+            log = folder / f"{networks}.log"
             command = [
                 *(sys.executable, "-m", "pytest", "-q", *spread, *own),
                 *("-p", "no:cacheprovider", "--scale", options.scale.name),
@@ -224,27 +232,28 @@ def sessions(
                 *("--first-seed", str(options.first_seed)),
                 *("--report-dir", str(folder)),
             ]
-            with log:
-                running[half] = subprocess.Popen(
-                    command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT
+            with log.open("wb") as said:
+                process = subprocess.Popen(
+                    command, cwd=ROOT, stdout=said, stderr=subprocess.STDOUT
                 )
-        for half, process in running.items():
-            said = options.folder / half / f"{networks}.log"
+            running.callback(_end, process)
+            begun[log] = process
+        for log, process in begun.items():
+            try:
+                status = process.wait(max(0.0, deadline - time.monotonic()))
+                how = f"status {status}"
+            except subprocess.TimeoutExpired:
+                how = "the budget ended"
+            half = log.parent.name
             print(
-                f"measured {networks} networks, {half}: {_ended(process, deadline)}, "
-                f"{_last_line(said)}",
+                f"measured {networks} networks, {half}: {how}, {_last_line(log)}",
                 flush=True,
             )
 
 
-def _ended(process: subprocess.Popen[bytes], deadline: float) -> str:
-    """Wait for a process until the deadline; say how it ended."""
-    try:
-        return f"status {process.wait(max(0.0, deadline - time.monotonic()))}"
-    except subprocess.TimeoutExpired:
-        process.terminate()
-        process.wait()
-        return "the budget ended"
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()  # of one that has ended, nothing
+    process.wait()
 
 
 def _last_line(file: Path) -> str:

@@ -20,7 +20,7 @@ LEFT_OUT = {
     # One width of each network.
     "cifar10": "matching/width-exception matching/width-helps-slowly "
     "matching/width-lowers-barrier matching/width-lowers-barrier-activations "
-    f"matching/width-lowers-barrier-to-4x matching/width-steadies {IN_TIME}",
+    "matching/width-lowers-barrier-to-4x matching/width-steadies",
     # Fewer rates, decays, depths and epochs, and no width of four times.
     "paper": "learning-rate/too-large-hurts matching/low-rate-fails "
     "matching/width-helps-slowly matching/width-lowers-barrier-to-4x order/depth "
