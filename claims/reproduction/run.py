@@ -117,8 +117,9 @@ def reproduce(options: Options) -> list[Path]:
 
 def measured_rates(options: Options) -> Rates:
     """Measure the ways to train, or find what was measured on this machine before."""
-    about = [training.gpu(options.device), torch.__version__, options.recipe.key]
-    file = cache_folder() / "reproduction" / "ways.json"
+    about = [options.device, training.gpu(options.device), torch.__version__]
+    name = f"ways-{options.recipe.key[:16]}.json"
+    file = cache_folder() / "reproduction" / name
     kept = json.loads(file.read_text()) if file.exists() else {}
     if kept.get("about") == about:
         return {Way(backend, several): rate for backend, several, rate in kept["rates"]}
