@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -37,9 +38,11 @@ def bare(tmp_path):
     return tmp_path / "bare"
 
 
+@contextmanager
 def started(folder, log):
+    """Begin the command; all that it has begun ends with the block."""
     kept = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH")
-    return subprocess.Popen(
+    process = subprocess.Popen(
         COMMAND,
         cwd=folder,
         env={
@@ -51,20 +54,24 @@ def started(folder, log):
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def test_killed_and_begun_again_it_brings_a_record_home(bare):
     cache, said = bare.parent / "cache", bare.parent / "said"
     with said.open("wb") as log:
-        process = started(bare, log)
-        while not (there := [*cache.glob("plain-vgg-*/seed-*/meta.json")]):
-            assert process.poll() is None, said.read_text()
-            time.sleep(0.1)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        with started(bare, log) as process:
+            while not (there := [*cache.glob("plain-vgg-*/seed-*/meta.json")]):
+                assert process.poll() is None, said.read_text()
+                time.sleep(0.1)
         kept = [file.read_text() for file in there]
-        process = started(bare, log)
-        assert process.wait() == 0, said.read_text()
+        with started(bare, log) as process:
+            assert process.wait() == 0, said.read_text()
     assert [file.read_text() for file in there] == kept  # not trained anew
 
     results = read(bare / "out" / f"{SCALE}.jsonl")
