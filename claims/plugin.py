@@ -21,7 +21,7 @@ from claims import expected
 from claims.claim import Place, places_of
 from claims.evidence import contradiction
 from claims.expected import Entry, rule_of
-from fixtures import scales, task
+from fixtures import scales, task, training
 from fixtures.planning import Costs
 from fixtures.store import TrainingForbiddenError
 from reports.plugin import is_live
@@ -296,7 +296,7 @@ def pytest_runtest_makereport(
         "nodeid": item.nodeid,
         "device": option.device,
         "first_seed": option.first_seed,
-        "machine": machine(),
+        "machine": machine(option.device),
         "versions": versions(),
     }
     report.user_properties.append(("claim", json.dumps(record)))
@@ -487,13 +487,14 @@ def versions() -> dict[str, str]:
 
 
 @cache
-def machine() -> dict[str, str]:
-    """Return the CPU's model and kind, on which last bits may depend."""
+def machine(device: str) -> dict[str, str]:
+    """Return the models of CPU and GPU, on which last bits may depend."""
     model = platform.processor()
     if (info := Path("/proc/cpuinfo")).exists():
         lines = [line for line in info.read_text().splitlines() if "model name" in line]
         model = lines[0].partition(":")[2].strip() if lines else model
-    return {"cpu": model, **task.machine()}
+    gpu = {"gpu": training.gpu(device)} if device != "cpu" else {}
+    return {"cpu": model, **task.machine(), **gpu}
 
 
 def commit(folder: Path) -> str:

@@ -6,6 +6,9 @@ one centre, 7 convolutions and 30 epochs, towards the paper's VGG16, so that wha
 refuted at a small scale says in which direction, if any, the paper's networks lie.
 Weight decay alone has another centre: at digits its levels begin at 4e-3, not at 1e-4.
 What matters is a quarter of the paper's difference, whose sign is in question.
+
+With the paper's own networks the factor is time: they are looked at as they were after
+some epochs of their 160, all of which but the last before the rate first falls.
 """
 
 from functools import partial
@@ -24,6 +27,8 @@ CORNER = DEEP.at(epochs=120)
 DEPTHS = {7: CENTRE, 10: CENTRE.at(depth=10), 13: DEEP}
 EPOCHS = {10: CENTRE.at(epochs=10), 30: CENTRE, 120: CENTRE.at(epochs=120)}
 DEEP_EPOCHS = {30: DEEP, 120: CORNER}
+STOPPED = {epochs: CENTRE.at(after=epochs) for epochs in (20, 40, 80)}
+TIMES = {**STOPPED, 160: CENTRE}
 DECAYS = {multiple: CENTRE.at(decay=multiple) for multiple in WEIGHT_DECAYS}
 WIDTHS = {0.5: CENTRE.at(width="half"), 1: CENTRE, 2: CENTRE.at(width="double")}
 
@@ -51,9 +56,11 @@ def ahead(trial, setting=CENTRE, **options):
     return middle.rescale - middle.repair, middle
 
 
-def by_level(trial, levels):
+def by_level(trial, levels, **options):
     """Return the difference by the name of its level, and columns for the report."""
-    found = {f"{level:g}": ahead(trial, name) for level, name in levels.items()}
+    found = {
+        f"{level:g}": ahead(trial, name, **options) for level, name in levels.items()
+    }
     columns = {
         f"{kind}, {level}": values
         for level, (_, middle) in found.items()
@@ -62,11 +69,12 @@ def by_level(trial, levels):
     return {level: values for level, (values, _) in found.items()}, columns
 
 
-def along(trial, levels, label, scale="log"):
+def along(trial, levels, label, scale="log", beside=None, **options):
     """Decide the trend of RESCALE minus REPAIR over settings by their level."""
     axis = {"x": [*levels], "x_label": label, "x_scale": scale}
     unit = "RESCALE minus REPAIR, points"
-    trial.decide_trend(*by_level(trial, levels), **axis, y_label=unit)
+    found, columns = by_level(trial, levels, **options)
+    trial.decide_trend(found, columns | (beside or {}), **axis, y_label=unit)
 
 
 @order(DEPTHS)
@@ -120,3 +128,80 @@ def test_protocol(trial):
     theirs, uncorrected = ahead(trial, corrected=False)
     columns = {f"uncorrected_{kind}": values for kind, values in uncorrected.items()}
     trial.decide(theirs - ours, corrected | columns)
+
+
+def in_time(levels, **declared):
+    """Declare a claim about a training of 160 epochs, by those that are done."""
+    return order(levels, networks=16, long=False, **declared)
+
+
+def meanwhile(trial):
+    """Return what else matching and training have come to, by epoch, as columns."""
+
+    def distance(method):
+        return lambda pair: pair.distance(method)
+
+    columns = {}
+    for epochs, name in TIMES.items():
+        columns |= {
+            f"endpoints, {epochs}": trial.endpoints(name),
+            f"unmatched L2 distance, {epochs}": trial.each(distance("none"), name),
+            f"L2 distance, {epochs}": trial.each(distance(trial.variant), name),
+            f"objective, {epochs}": trial.each(
+                lambda pair: pair.objective(trial.variant), name
+            ),
+        }
+    return columns
+
+
+@in_time(TIMES)
+def test_time(trial):
+    """The longer VGG16 has been trained, from 20 to 160 epochs, the more RESCALE is
+    ahead."""
+    along(trial, TIMES, "epochs", beside=meanwhile(trial))
+
+
+@in_time(
+    TIMES,
+    quantity="uncorrected statistics: change of RESCALE minus REPAIR, test accuracy",
+)
+def test_uncorrected_time(trial):
+    """By uncorrected statistics, the longer VGG16 has been trained, from 20 to 160
+    epochs, the more RESCALE is ahead."""
+    along(trial, TIMES, "epochs", corrected=False)
+
+
+def after(epochs):
+    """Declare a claim about networks of some epochs alone."""
+    return in_time(
+        {epochs: STOPPED[epochs]},
+        quantity="RESCALE minus REPAIR, test accuracy at the midpoint",
+        rule=superiority(),
+    )
+
+
+def already(trial, epochs):
+    """Decide the difference after some epochs; uncorrected ones stand beside."""
+    level = {epochs: STOPPED[epochs]}
+    found, corrected = by_level(trial, level)
+    _, uncorrected = by_level(trial, level, corrected=False)
+    beside = {f"uncorrected {name}": values for name, values in uncorrected.items()}
+    trial.decide(found[f"{epochs}"], corrected | beside)
+
+
+@after(20)
+def test_after_20_epochs(trial):
+    """After 20 of its 160 epochs, RESCALE is better than REPAIR for VGG16."""
+    already(trial, 20)
+
+
+@after(40)
+def test_after_40_epochs(trial):
+    """After 40 of its 160 epochs, RESCALE is better than REPAIR for VGG16."""
+    already(trial, 40)
+
+
+@after(80)
+def test_after_80_epochs(trial):
+    """After 80 of its 160 epochs, RESCALE is better than REPAIR for VGG16."""
+    already(trial, 80)

@@ -22,6 +22,7 @@ from fixtures.display import SILENT, Display
 from fixtures.planning import Want, table
 from fixtures.pool import TaskError
 from fixtures.scales import Scale
+from fixtures.training import BACKENDS, DEFAULT_BACKEND
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -46,6 +47,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         help="how many networks are trained at once, on one thread each (default: one "
         "for each CPU, one on a GPU; needed where there is a Ray cluster)",
+    )
+    group.addoption(
+        "--train-backend",
+        choices=tuple(BACKENDS),
+        default=DEFAULT_BACKEND,
+        help="how a network's steps are run: graphs replays CUDA graphs (default: "
+        "%(default)s)",
     )
     group.addoption(
         "--executor",
@@ -138,6 +146,7 @@ class Training:
             opener(option),
             option.train_workers,
             device=option.device,
+            backend=option.train_backend,
             deadline=deadline,
             display=display_of(self._config),
         )

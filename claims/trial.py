@@ -214,6 +214,7 @@ class Trial:
         ValueError
             The curves cannot be drawn, or the values can't be decided.
         """
+        unmet = unmet or self._lacking()
         decision, rule = self._rule(values), self.place.claim.rule
         units = rule.units(np.asarray(values, dtype=float))
         self._conclude(
@@ -274,6 +275,13 @@ class Trial:
         self._conclude(decision, [], {}, None, None, "")
         if failure is not None:
             self.record["error"] = str(failure)
+
+    def _lacking(self) -> str:
+        """Say what networks that come in lots lack of the number fixed beforehand."""
+        fixed = self.place.count()
+        if not self.scale.in_lots or self._count >= fixed:
+            return ""
+        return f"{self._count} of the {fixed} networks that decide are there"
 
     def _rule(self, values: ArrayLike) -> Decision:
         place = self.place

@@ -1,5 +1,6 @@
 """Deciding a claim: what is looked at, what is recorded, what is refused."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -115,6 +116,26 @@ def test_a_decision_is_recorded_with_all_that_it_comes_from():
     assert ("repair", 75.1) in numbers
     assert record["share"] == pytest.approx(4.1 / 9.22)
     assert record["share_low"] < record["share"] < record["share_high"]
+
+
+def test_networks_that_come_in_lots_decide_nothing_before_all_are_there(monkeypatch):
+    """The number is the one that the claim declares; elsewhere fewer decide."""
+    lots = replace(DIGITS, in_lots=True)
+    for scale, networks, verdict in (
+        (DIGITS, 10, "supported"),
+        (lots, 10, "inconclusive"),
+        (lots, 12, "supported"),
+    ):
+        monkeypatch.setattr(f"{__name__}.DIGITS", scale)
+        ours = trial(networks, networks=12)
+        ours.pairs()
+        ours.decide((FIVE * 2)[: networks // 2])
+        record = ours.record
+        assert record["verdict"] == verdict
+        assert record["estimate"] and record["low"] is not None
+        few = "premise not met: 10 of the 12 networks that decide are there ("
+        assert record["decision"].startswith(few) == (verdict == "inconclusive")
+        assert (record["p"] is None) == (verdict == "inconclusive")
 
 
 def test_no_share_is_shown_of_what_the_paper_does_not_resolve():
