@@ -28,11 +28,14 @@ References
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy import special
 
-SHIFTS = (-2.0, -1.0, -0.5, 0.5, 1.0, 2.0)
+SHIFTS = np.array([-2.0, -1.0, -0.5, 0.5, 1.0, 2.0])
 """Standard deviations that normal scores may have moved by, bet on in equal parts."""
+
+ROOM = 64
+"""Values that a detector has room for at first."""
 
 Floats = NDArray[np.float64]
 
@@ -43,125 +46,129 @@ class Alarm:
 
     Attributes
     ----------
-    at
-        Index, among all values that the detector was fed, of that which gave the alarm.
     since
-        Index of the first value after the change, by the bet that has won most.
+        Index of the first value after the change, by the bet that has won most, among
+        the `count` values that the detector has seen since its start.
+    count
+        The last of them gave the alarm.
     before, after
-        Means of the values since the start, before and from `since` on.
+        Means of the values before `since`, and from there on.
     """
 
-    at: int
     since: int
+    count: int
     before: float
     after: float
 
 
-class Detector:
-    """Watches the values of one place in one stratum.
+class Detectors:
+    """Watch many sequences of values, each by a detector of its own.
 
-    Parameters
-    ----------
-    run_length : float
-        Least mean number of values between false alarms.
-    seed : int
-        Of the numbers that break ties: the same values give the same alarms, however
-        they are divided into calls.
+    All arrays have a row for each detector.
 
     Examples
     --------
-    >>> generator = np.random.default_rng(0)
-    >>> values = generator.normal(size=200)
+    >>> detectors = Detectors()
+    >>> detectors.add(run_length=10_000, seed=0)
+    0
+    >>> values = np.random.default_rng(0).normal(size=120)
     >>> values[100:] += 3
-    >>> [alarm] = Detector(run_length=1000, seed=0).feed(values)
-    >>> alarm.since, alarm.at
-    (100, 105)
+    >>> alarms = [alarm for value in values for alarm in detectors.feed([0], [value])]
+    >>> [(row, alarm.since, alarm.count) for row, alarm in alarms]
+    [(0, 100, 105)]
     """
 
-    def __init__(self, run_length: float, seed: int):
-        self._threshold = np.log(run_length)
-        self._generator = np.random.default_rng(seed)
-        self._start = 0
-        self._restart()
+    def __init__(self) -> None:
+        self._generators: list[np.random.Generator] = []
+        self._threshold = np.empty(0)
+        self._count = np.empty(0, dtype=int)
+        self._values, self._ties = np.empty((0, ROOM)), np.empty((0, ROOM))
+        # Of each shift: log of R, sum of the log bets, its least value and where.
+        shape = (0, len(SHIFTS))
+        self._log_r, self._sum, self._least = (np.empty(shape) for _ in range(3))
+        self._since = np.empty(shape, dtype=int)
 
-    def _restart(self) -> None:
-        self._values: Floats = np.empty(0)
-        # Of each shift: log of R, and all partial sums of the log bets.
-        self._log_r = np.full(len(SHIFTS), -np.inf)
-        self._sums = np.zeros((1, len(SHIFTS)))
+    def add(self, run_length: float, seed: int) -> int:
+        """Begin a detector, and return its row.
 
-    @property
-    def count(self) -> int:
-        """How many values it was fed since it began, or since the last alarm."""
-        return len(self._values)
+        Parameters
+        ----------
+        run_length : float
+            Least mean number of values between false alarms.
+        seed : int
+            Of the numbers that break ties: the same values give the same alarms.
+        """
+        generator = np.random.default_rng(seed)
+        self._generators.append(generator)
+        self._threshold = np.append(self._threshold, np.log(run_length))
+        self._count = np.append(self._count, 0)
+        room = self._values.shape[1]
+        self._values = np.vstack([self._values, np.full(room, np.inf)])
+        self._ties = np.vstack([self._ties, generator.random(room)])
+        zeros = np.zeros(len(SHIFTS))
+        self._log_r = np.vstack([self._log_r, zeros - np.inf])
+        self._sum = np.vstack([self._sum, zeros])
+        self._least = np.vstack([self._least, zeros])
+        self._since = np.vstack([self._since, zeros.astype(int)])
+        return len(self._generators) - 1
 
-    @property
-    def values(self) -> Floats:
-        """Those values."""
-        return self._values
+    def values(self, row: int) -> Floats:
+        """Return what a detector has seen since its start, or its last alarm."""
+        return self._values[row, : self._count[row]].copy()
 
-    def feed(self, values: ArrayLike) -> list[Alarm]:
-        """Look at further values, in their order; return the alarms that they give."""
-        new = np.atleast_1d(np.asarray(values, dtype=float))
-        ties = self._generator.random(len(new))
-        alarms = []
-        while len(new):
-            looked = self._look(new, ties)
-            if looked is None:
-                break
-            used, alarm = looked
-            alarms.append(alarm)
-            new, ties = new[used:], ties[used:]
+    def feed(self, rows: list[int], values: list[float]) -> list[tuple[int, Alarm]]:
+        """Show one further value to each of some detectors; return their alarms.
+
+        Who gives an alarm begins anew with the next value.
+        """
+        at, new = np.asarray(rows, dtype=int), np.asarray(values, dtype=float)
+        if (self._count[at] == self._values.shape[1]).any():
+            self._double_room()
+        p = self._p_values(at, new)
+        bets = SHIFTS * special.ndtri(p)[:, None] - SHIFTS**2 / 2
+        self._log_r[at] = np.logaddexp(0, self._log_r[at]) + bets
+        self._sum[at] += bets
+        self._values[at, self._count[at]] = new
+        self._count[at] += 1
+        mean = np.logaddexp.reduce(self._log_r[at], axis=1) - np.log(len(SHIFTS))
+        alarms = [
+            (int(row), self._alarm(row)) for row in at[mean >= self._threshold[at]]
+        ]
+        lower = self._sum[at] < self._least[at]
+        self._least[at] = np.where(lower, self._sum[at], self._least[at])
+        self._since[at] = np.where(lower, self._count[at][:, None], self._since[at])
         return alarms
 
-    def _look(self, new: Floats, ties: Floats) -> tuple[int, Alarm] | None:
-        """Go on until an alarm: return it and how many values that took."""
-        bets = _log_bets(_p_values(self._values, new, ties))
-        sums = self._sums[-1] + np.cumsum(bets, axis=0)
-        # R(n) exp(-S(n)) = R(n - 1) exp(-S(n - 1)) + exp(-S(n - 1))
-        terms = np.concatenate([[self._log_r - self._sums[-1]], -self._sums[-1:]])
-        terms = np.concatenate([terms, -sums[:-1]])
-        log_r = np.logaddexp.accumulate(terms, axis=0)[1:] + sums
-        mean = np.logaddexp.reduce(log_r, axis=1) - np.log(len(SHIFTS))
-        crossed = np.flatnonzero(mean >= self._threshold)
-        used = int(crossed[0]) + 1 if len(crossed) else len(new)
-        self._values = np.concatenate([self._values, new[:used]])
-        self._sums = np.concatenate([self._sums, sums[:used]])
-        self._log_r = log_r[used - 1]
-        if not len(crossed):
-            return None
-        alarm = self._alarm()
-        self._start += len(self._values)
-        self._restart()
-        return used, alarm
+    def _p_values(self, at: NDArray[np.int_], new: Floats) -> Floats:
+        """Return each new value's rank among all before it and itself, as a share."""
+        known, count = self._values[at, : self._count[at].max()], self._count[at]
+        # What is not there yet is infinite.
+        less = np.count_nonzero(known < new[:, None], axis=1)
+        equal = 1 + np.count_nonzero(known == new[:, None], axis=1)
+        p = (less + self._ties[at, count] * equal) / (count + 1)
+        # Nowhere 0 or 1, where a normal score would be infinite.
+        clipped: Floats = np.clip(p, 1e-12, 1 - 1e-12)
+        return clipped
 
-    def _alarm(self) -> Alarm:
-        # The bet that began at k has won S(n) - S(k) by now.
-        least = self._sums[:-1].min(axis=0)
-        shift = int(np.argmax(self._sums[-1] - least))
-        since = int(np.argmin(self._sums[:-1, shift]))
-        return Alarm(
-            at=self._start + len(self._values) - 1,
-            since=self._start + since,
-            before=float(self._values[:since].mean()) if since else np.nan,
-            after=float(self._values[since:].mean()),
+    def _alarm(self, row: int) -> Alarm:
+        # The bet that began at k has won S(n) - S(k) by now; at the least S(k), most.
+        shift = int(np.argmax(self._sum[row] - self._least[row]))
+        since, values = int(self._since[row, shift]), self.values(row)
+        alarm = Alarm(
+            since=since,
+            count=len(values),
+            before=float(values[:since].mean()) if since else float("nan"),
+            after=float(values[since:].mean()),
         )
+        self._count[row], self._values[row] = 0, np.inf
+        self._ties[row] = self._generators[row].random(self._ties.shape[1])
+        self._log_r[row] = -np.inf
+        self._sum[row] = self._least[row] = self._since[row] = 0
+        return alarm
 
-
-def _p_values(old: Floats, new: Floats, ties: Floats) -> Floats:
-    """Return each new value's rank among all before it and itself, between 0 and 1."""
-    known = np.sort(old)
-    less = np.searchsorted(known, new, side="left").astype(float)
-    equal = np.searchsorted(known, new, side="right") - less
-    earlier = np.tri(len(new), k=-1, dtype=bool)  # [i, j]: j came before i
-    less += (earlier & (new[None, :] < new[:, None])).sum(axis=1)
-    equal += 1 + (earlier & (new[None, :] == new[:, None])).sum(axis=1)
-    ranks: Floats = len(old) + np.arange(1, len(new) + 1)
-    # Nowhere 0 or 1, where a normal score would be infinite.
-    return np.clip((less + ties * equal) / ranks, 1e-12, 1 - 1e-12)
-
-
-def _log_bets(p: Floats) -> Floats:
-    scores, shifts = special.ndtri(p)[:, None], np.array(SHIFTS)
-    bets: Floats = shifts * scores - shifts**2 / 2
-    return bets
+    def _double_room(self) -> None:
+        room = self._values.shape[1]
+        more = np.full((len(self._values), room), np.inf)
+        self._values = np.hstack([self._values, more])
+        ties = [generator.random(room) for generator in self._generators]
+        self._ties = np.hstack([self._ties, np.array(ties)])
