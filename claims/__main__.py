@@ -1,4 +1,7 @@
-"""Command line: ``python -m claims accept | again | calibrate | gc``."""
+"""Command line: ``python -m claims``.
+
+``accept | again | calibrate | nightly | simulate | gc``
+"""
 
 import argparse
 import sys
@@ -11,6 +14,7 @@ import torch
 from claims import again, calibrate
 from claims.expected import acceptance
 from claims.measure import memory
+from claims.nightly import command as nights
 from fixtures import measurements
 
 
@@ -62,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_accept(commands)
     _add_again(commands)
     _add_calibrate(commands)
+    nights.add_commands(commands, _positive)
     command = commands.add_parser(
         "gc",
         help="show, or remove, measured values that code of other versions measured",

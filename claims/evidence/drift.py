@@ -5,7 +5,8 @@ among those before it is uniform and tells nothing of the next one's: a conforma
 p-value, ties broken at random [1]_.  Nothing is assumed of the distribution, and no
 baseline has to be known or estimated.  A bet on ``p`` multiplies by a function of
 expectation 1 where ``p`` is uniform; here by the likelihood ratio of a normal score
-that has moved by `SHIFTS`.  The Shiryaev-Roberts sum of all bets that begin at any time,
+that has moved by `SHIFTS`.  The Shiryaev-Roberts sum of the bets that begin at any
+time,
 
     R(n) = (1 + R(n - 1)) f(p(n)),   R(0) = 0,
 

@@ -17,8 +17,8 @@ alpha, whenever and however often one looks [1]_.  So
 * a statement about any place at all takes `any_place`, Bonferroni over all places and
   both directions, and is wrong in at most `FAMILY` of all histories.
 
-What speaks of shares of pairs is no statement about means: of skewed values most may lie
-below a margin that the mean lies above.
+What speaks of shares of pairs is no statement about means: of skewed values most may
+lie below a margin that the mean lies above.
 
 References
 ----------

@@ -75,4 +75,3 @@ def choose(
         for name, count in demand.items():
             trained[name] = max(count, trained[name])
     return chosen
-

@@ -201,17 +201,21 @@ class Turn:
     ):
         self.block = block
         self._history, self._machine, self._lock = history, machine, lock
+        self._ended = False
 
     def __enter__(self) -> "Turn":
         return self
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()
+        if self._ended:  # nobody asks for it any more
+            Path(self._lock.lock_file).unlink(missing_ok=True)
 
     def end(self) -> None:
         """Say that the block is done."""
         row = History._row(self.block, self._machine, ended=True)
         self._history.append("blocks", [row])
+        self._ended = True
 
 
 def _warn(path: Path, what: str) -> None:

@@ -162,8 +162,7 @@ class Night:
     def _present(self) -> dict[Key, Row]:
         accepted = self._standing.accepted
         return {
-            key: process_of(place, accepted[key])
-            for key, place in self._places.items()
+            key: process_of(place, accepted[key]) for key, place in self._places.items()
         }
 
     def _to_measure(
@@ -235,7 +234,9 @@ class Night:
 
     def _tell(self, found: Iterable[Row]) -> None:
         """Append news that no other call of the night has told; lock held."""
-        told = [row for row in self._history.rows("news") if row["night"] == self._night]
+        told = [
+            row for row in self._history.rows("news") if row["night"] == self._night
+        ]
         rows = [{"night": self._night, **row} for row in found]
         self._history.append("news", [row for row in rows if row not in told])
 

@@ -81,4 +81,3 @@ def process_of(place: Place, accepted: int) -> Row:
 def _fixed() -> Mapping[str, Any]:
     """Return what is accepted of the fixed networks: another value, another process."""
     return again.kept()["values"]
-

@@ -9,19 +9,23 @@ beyond each margin.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from math import inf
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
-from claims.claim import Place
-from claims.evidence.nights import DECIDED, DIRECTIONS
+from claims.claim import Place, places_of
+from claims.evidence.family import FAMILY
+from claims.evidence.nights import DIRECTIONS, LIST_RATE
 from claims.evidence.rules import ALPHA
 from claims.nightly.history import SEEDS, Block, History, Row
 from claims.nightly.night import Night
 from claims.nightly.process import Key, Measured, key_of
-from claims.nightly.standing import Standing
+from claims.nightly.standing import YEAR, Process, Standing
+from fixtures import scales
 from reports.results import Result
 
 BEGIN = date(2027, 1, 1)
@@ -144,13 +148,13 @@ class Year:
     def __post_init__(self) -> None:
         self.history = History(self.folder)
         self.standing = Standing(self.history, len(self.places))
-        self.false_lists = 0
-        """Nights with anything on a list though nothing is true."""
+        self.false_shares: list[float] = []
+        """By night, the share of its lists, for and against, that is wrong."""
 
     def run(self, nights: int) -> "Year":
         """Go through some nights."""
         for day in range(nights):
-            night = Night(
+            Night(
                 self.history,
                 self.standing,
                 self.places,
@@ -158,19 +162,18 @@ class Year:
                 on_record={},
                 night=night_of(day),
                 budget=3600.0,
-            )
-            night.run()
-            present = [*self.standing.processes.values()]
-            listed = [self.standing.listed(present, d) for d in DIRECTIONS]
-            self.false_lists += any(
-                process.key not in self.source.effects
-                for found in listed
-                for process in found
-            )
+            ).run()
+            self.false_shares.append(self._false_share())
         return self
 
+    def _false_share(self) -> float:
+        listed = {d: self.standing.listed(self.processes, d) for d in DIRECTIONS}
+        true = sum(process.key in self.source.effects for process in listed["for"])
+        count = sum(map(len, listed.values()))
+        return 1 - true / count if count else 0.0
+
     @property
-    def processes(self) -> list:
+    def processes(self) -> list[Process]:
         """All processes."""
         return [*self.standing.processes.values()]
 
@@ -188,6 +191,92 @@ class Year:
     def alarms(self) -> int:
         """How many alarms of drift there were."""
         return sum(len(process.changes) for process in self.processes)
+
+
+def simulate(
+    record: Sequence[Result], folder: Path, years: int, nights: int, count: int
+) -> tuple[list[str], bool]:
+    """Simulate years without, then one with, true effects and shifts.
+
+    Parameters
+    ----------
+    record
+        Results at one scale, whose values are drawn from.
+    folder
+        Where histories are kept.
+    years, nights, count
+        How many, of how many nights, at how many of the record's places.
+
+    Returns
+    -------
+    lines, failed
+        What came of it, and whether a rate is above what is promised by more than
+        chance explains.
+    """
+    residuals = residuals_of(record)
+    asked = places_of(scales.get(record[0].scale))
+    places = [place for place in asked if key_of(place) in residuals][:count]
+    lines, failed = [], False
+    for name, skewed in (("residuals of the record", False), ("skewed", True)):
+        done = [
+            Year(folder / f"{name}-{n}", places, Drawn(residuals, n, skewed)).run(
+                nights
+            )
+            for n in range(years)
+        ]
+        wrong = sum(year.decided for year in done)
+        certain = sum(year.certain for year in done)
+        alarms = sum(year.alarms for year in done)
+        false = float(np.mean([year.false_shares for year in done]))
+        of = 2 * sum(len(year.processes) for year in done)
+        lines += [
+            f"{name}, {years} years of {nights} nights at {len(places)} places, half "
+            "of all pairs beyond each margin:",
+            f"  processes ever decided: {wrong} of {of}, {wrong / of:.3%} ({ALPHA:.1%})",
+            f"  false share of a night's list, on average: {false:.3%} "
+            f"({LIST_RATE:.0%})",
+            f"  years with a statement about any place: {certain} ({FAMILY:.0%})",
+            f"  alarms of drift: {alarms} ({nights / YEAR:.2g} a year of so many)",
+        ]
+        # One-sided 99.9%, each: what places share makes the first two vary by more.
+        failed |= stats.binom.sf(certain - 1, years, FAMILY) < 0.001
+        failed |= stats.poisson.sf(alarms - 1, years * nights / YEAR) < 0.001
+        failed |= false > LIST_RATE or wrong / of > 2 * ALPHA
+    return [*lines, *_noticed(folder, places, residuals, nights)], bool(failed)
+
+
+def _noticed(
+    folder: Path, places: Sequence[Place], residuals: Mapping[Key, Floats], nights: int
+) -> list[str]:
+    """Say how soon true effects are decided, and shifts are noticed."""
+    from_day = min(100, nights // 2)
+    effects = {key_of(place): place.margin for place in places[::4]}
+    shifts = {
+        key_of(place): (night_of(from_day), float(residuals[key_of(place)].std()))
+        for place in places[1::4]
+    }
+    source = Drawn(residuals, seed=1000, effects=effects, shifts=shifts)
+    year = Year(folder / "effects", places, source).run(nights)
+    days = {night_of(day): day for day in range(nights)}
+    decided = [
+        days[process.decided["for"]] + 1 if "for" in process.decided else inf
+        for process in year.processes
+        if process.key in effects
+    ]
+    delays = [
+        min((days[c.night] - from_day + 1 for c in process.changes), default=inf)
+        for process in year.processes
+        if process.key in shifts
+    ]
+    false = float(np.mean(year.false_shares))
+    return [
+        f"of {len(decided)} effects a margin beyond their bound, "
+        f"{np.isfinite(decided).mean():.0%} are decided, the median after "
+        f"{median(decided):g} nights; false share of the list {false:.3%}",
+        f"of {len(delays)} shifts by a standard deviation from night {from_day} on, "
+        f"{np.isfinite(delays).mean():.0%} are noticed, the median after "
+        f"{median(delays):g} nights",
+    ]
 
 
 def night_of(day: int) -> str:

@@ -19,7 +19,6 @@ from claims.evidence.drift import Alarm, Detectors
 from claims.evidence.nights import (
     DECIDED,
     DIRECTIONS,
-    HALF,
     any_place,
     beyond,
     listed,
@@ -146,6 +145,7 @@ class Standing:
         self._level = any_place(places)
         self.processes: dict[str, Process] = {}
         self._blocks: dict[int, str] = {}  # to the stratum
+        self.nights: list[str] = []
         self._detectors = Detectors()
         self._watched: dict[tuple[str, str], int] = {}
         self._rows: list[tuple[Process, str, list[str]]] = []
@@ -162,6 +162,8 @@ class Standing:
                 self.processes.setdefault(row["process"], Process(row))
             for row in self._history.unread("blocks"):
                 self._blocks[row["first_seed"]] = row["stratum"]
+                if row["night"] not in self.nights[-1:]:
+                    self.nights.append(row["night"])
             values = [*self._history.unread("values")]
         for _, rows in groupby(values, key=itemgetter("block")):
             self._add([*rows])
