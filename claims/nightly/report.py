@@ -109,8 +109,8 @@ class Report:
             f"After {len(self.nights)} nights {counts[0]} places are decided for their "
             f"claim and {counts[1]} against it"
             + (f", {len(new)} of them tonight." if new else ", none of them tonight."),
-            f"Tonight's list, of which at most one in twenty is wrong on average, holds "
-            f"{listed[0]} for and {listed[1]} against.",
+            "Tonight's list, of which at most one in twenty is wrong on average, "
+            f"holds {listed[0]} for and {listed[1]} against.",
         ]
         return " ".join(lines)
 

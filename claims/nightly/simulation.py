@@ -1,8 +1,8 @@
 """Simulated years: nights as they are, but for networks, which are drawn values.
 
 A pair's values at all places that share networks come from one pair of the record, as
-residuals about each place's median: nothing is assumed of their distribution, or of what
-they share.  Or they are skewed, exponential.  Under the null half of all pairs lie
+residuals about each place's median: nothing is assumed of their distribution, or of
+what they share.  Or they are skewed, exponential.  Under the null half of all pairs lie
 beyond each margin.
 """
 
@@ -167,8 +167,9 @@ class Year:
         return self
 
     def _false_share(self) -> float:
+        above = self.source.effects.keys() | self.source.shifts.keys()
         listed = {d: self.standing.listed(self.processes, d) for d in DIRECTIONS}
-        true = sum(process.key in self.source.effects for process in listed["for"])
+        true = sum(process.key in above for process in listed["for"])
         count = sum(map(len, listed.values()))
         return 1 - true / count if count else 0.0
 
@@ -218,11 +219,10 @@ def simulate(
     places = [place for place in asked if key_of(place) in residuals][:count]
     lines, failed = [], False
     for name, skewed in (("residuals of the record", False), ("skewed", True)):
+        sources = [Drawn(residuals, n, skewed) for n in range(years)]
         done = [
-            Year(folder / f"{name}-{n}", places, Drawn(residuals, n, skewed)).run(
-                nights
-            )
-            for n in range(years)
+            Year(folder / f"{name}-{n}", places, source).run(nights)
+            for n, source in enumerate(sources)
         ]
         wrong = sum(year.decided for year in done)
         certain = sum(year.certain for year in done)
@@ -232,7 +232,8 @@ def simulate(
         lines += [
             f"{name}, {years} years of {nights} nights at {len(places)} places, half "
             "of all pairs beyond each margin:",
-            f"  processes ever decided: {wrong} of {of}, {wrong / of:.3%} ({ALPHA:.1%})",
+            f"  processes ever decided: {wrong} of {of}, {wrong / of:.3%} "
+            f"({ALPHA:.1%})",
             f"  false share of a night's list, on average: {false:.3%} "
             f"({LIST_RATE:.0%})",
             f"  years with a statement about any place: {certain} ({FAMILY:.0%})",
