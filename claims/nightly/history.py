@@ -74,16 +74,13 @@ class History:
     >>> import tempfile
     >>> history = History(Path(tempfile.mkdtemp()))
     >>> history.append("news", [{"night": "2027-01-01", "text": "all is well"}])
-    >>> [*history.unread("news")]
+    >>> history.rows("news")
     [{'night': '2027-01-01', 'text': 'all is well'}]
-    >>> [*history.unread("news")]
-    []
     """
 
     def __init__(self, folder: Path):
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self._read = dict.fromkeys(TABLES, 0)  # bytes
         self._lock = filelock.FileLock(folder / ".lock", timeout=PATIENCE)
 
     def path(self, table: str) -> Path:
@@ -119,38 +116,9 @@ class History:
             file.write(text.encode())
             file.flush()
 
-    def unread(self, table: str) -> Iterator[Row]:
-        """Give a table's rows that this object has not given before, in their order.
-
-        Raises
-        ------
-        ValueError
-            A line is no JSON: names the file and the line.
-        """
-        path = self.path(table)
-        if not path.exists():
-            return
-        with path.open("rb") as file:
-            file.seek(self._read[table])
-            content = file.read()
-        whole, newline, torn = content.rpartition(b"\n")
-        if torn:
-            _warn(path, "left out")
-        self._read[table] += len(whole) + len(newline)
-        for line in whole.splitlines():
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise ValueError(
-                    f"{path} holds {line[:60].decode(errors='replace')!r}, which is no "
-                    f"row ({error}): remove that line"
-                ) from None
-            yield row
-
     def rows(self, table: str) -> list[Row]:
         """Return all rows of a table."""
-        again = History(self.folder)
-        return [*again.unread(table)]
+        return [*Reader(self).unread(table)]
 
     def begin(self, night: str, stratum: str, machine: str) -> "Turn | None":
         """Give a call its seeds for a night, and keep others from them while it holds.
@@ -191,6 +159,42 @@ class History:
     def _row(block: Block, machine: str, ended: bool) -> Row:
         at = datetime.now(UTC).isoformat(timespec="seconds")
         return {**block._asdict(), "machine": machine, "ended": ended, "at": at}
+
+
+class Reader:
+    """Reads on in the tables of a history from where it has come to."""
+
+    def __init__(self, history: History):
+        self._history = history
+        self._read = dict.fromkeys(TABLES, 0)  # bytes
+
+    def unread(self, table: str) -> Iterator[Row]:
+        """Give a table's rows that this reader has not given before, in their order.
+
+        Raises
+        ------
+        ValueError
+            A line is no JSON: names the file and the line.
+        """
+        path = self._history.path(table)
+        if not path.exists():
+            return
+        with path.open("rb") as file:
+            file.seek(self._read[table])
+            content = file.read()
+        whole, newline, torn = content.rpartition(b"\n")
+        if torn:
+            _warn(path, "left out")
+        self._read[table] += len(whole) + len(newline)
+        for line in whole.splitlines():
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise ValueError(
+                    f"{path} holds {line[:60].decode(errors='replace')!r}, which is no "
+                    f"row ({error}): remove that line"
+                ) from None
+            yield row
 
 
 class Turn:

@@ -24,7 +24,7 @@ from claims.evidence.nights import (
     listed,
     log_e,
 )
-from claims.nightly.history import History, Row
+from claims.nightly.history import History, Reader, Row
 from claims.nightly.process import Key
 
 YEAR = 365
@@ -142,6 +142,7 @@ class Standing:
 
     def __init__(self, history: History, places: int):
         self._history, self.places = history, places
+        self._reader = Reader(history)
         self._level = any_place(places)
         self.processes: dict[str, Process] = {}
         self._blocks: dict[int, str] = {}  # to the stratum
@@ -156,15 +157,15 @@ class Standing:
     def follow(self) -> None:
         """Add what was appended to the history."""
         with self._history.locked():  # so that no value lacks its process
-            for row in self._history.unread("accepted"):
+            for row in self._reader.unread("accepted"):
                 self.accepted[row["claim"], row["place"]] += 1
-            for row in self._history.unread("processes"):
+            for row in self._reader.unread("processes"):
                 self.processes.setdefault(row["process"], Process(row))
-            for row in self._history.unread("blocks"):
+            for row in self._reader.unread("blocks"):
                 self._blocks[row["first_seed"]] = row["stratum"]
                 if row["night"] not in self.nights[-1:]:
                     self.nights.append(row["night"])
-            values = [*self._history.unread("values")]
+            values = [*self._reader.unread("values")]
         for _, rows in groupby(values, key=itemgetter("block")):
             self._add([*rows])
 
