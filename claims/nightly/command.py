@@ -72,9 +72,8 @@ def nightly(
         places,
         laboratory,
         on_record=verdicts,
-        night=night,
         budget=60 * budget,
-    ).run()
+    ).run(night)
     if not ran:
         print(f"the night of {night} is done already: nothing is measured again")
     report = reported(asked, kept, places)

@@ -75,7 +75,7 @@ def news(kind: str, key: Key, text: str, red: bool = False) -> Row:
 
 
 class Night:
-    """A night's call.
+    """What is done each night.
 
     Parameters
     ----------
@@ -87,10 +87,8 @@ class Night:
         Where values come from.
     on_record
         From a place to the verdict on record.
-    night
-        Its date, as ``2027-01-31``.
     budget
-        Seconds that it may take.
+        Seconds that a night may take.
     """
 
     def __init__(
@@ -101,33 +99,36 @@ class Night:
         source: Source,
         *,
         on_record: Mapping[Key, str],
-        night: str,
         budget: float,
         clock: Callable[[], float] = time.monotonic,
     ):
         self._history, self._standing, self._source = history, standing, source
         self._places = {key_of(place): place for place in places}
-        self._on_record, self._night = on_record, night
-        self._budget, self._clock = budget, clock
+        self._on_record, self._budget, self._clock = on_record, budget, clock
+        self._processes: dict[Key, Row] = {}
+        self._accepted: dict[Key, int] | None = None  # of those
 
-    def run(self) -> bool:
-        """Go through the night; return False where this machine has done its part.
+    def run(self, night: str) -> bool:
+        """Go through a night; return False where this machine has done its part.
 
         What a call that was killed has left of it is completed.
+
+        Parameters
+        ----------
+        night
+            Its date, as ``2027-01-31``.
         """
-        begun = self._clock()
+        self._night, begun = night, self._clock()
         stratum = self._source.stratum["stratum"]
-        turn = self._history.begin(self._night, stratum, self._source.machine)
+        turn = self._history.begin(night, stratum, self._source.machine)
         if turn is None:
             return False
         with turn:
             found = self._new_stratum()
             self._standing.follow()
-            self.processes = self._present()
-            found += self._source.same(
-                self._night,
-                {row["process"]: self._places[k] for k, row in self.processes.items()},
-            )
+            processes = self._present()
+            asked = {row["process"]: self._places[k] for k, row in processes.items()}
+            found += self._source.same(night, asked)
             # Values of code that measures something else are no further evidence.
             changed = {(row["claim"], row["place"]) for row in found if row["red"]}
             left = max(0.0, self._budget - (self._clock() - begun))
@@ -160,17 +161,22 @@ class Night:
         return [news("stratum", ("", ""), text)]
 
     def _present(self) -> dict[Key, Row]:
+        """Return the present process of each place."""
         accepted = self._standing.accepted
-        return {
-            key: process_of(place, accepted[key]) for key, place in self._places.items()
-        }
+        if self._accepted != accepted:
+            self._accepted = dict(accepted)
+            self._processes = {
+                key: process_of(place, accepted.get(key, 0))
+                for key, place in self._places.items()
+            }
+        return self._processes
 
     def _to_measure(
         self, block: Block, changed: set[Key], seconds: float
     ) -> list[Place]:
         """Return what fits the time, of what this block has not measured."""
         source, standing = self._source, self._standing
-        of = {key: row["process"] for key, row in self.processes.items()}
+        of = {key: row["process"] for key, row in self._present().items()}
         waiting = [
             place
             for key, place in self._places.items()
@@ -189,7 +195,7 @@ class Night:
         )
 
     def _rows(self, block: Block, item: Measured) -> tuple[Row, Row]:
-        process = self.processes[item.key]
+        process = self._processes[item.key]
         row = {
             "night": self._night,
             "block": block.first_seed,
@@ -206,7 +212,7 @@ class Night:
 
     def _evident(self, changed: set[Key]) -> Iterator[Row]:
         """Give what tonight's values have brought about."""
-        present = [row["process"] for row in self.processes.values()]
+        present = [row["process"] for row in self._present().values()]
         for process in self._standing.of(present):
             if process.visited != self._night:
                 continue
@@ -246,14 +252,14 @@ def moved(process: Process, change: Change, code: bool) -> str:
     unit = process.row["unit"]
     what = f"{_number(change.before)} to {_number(change.after)} {unit}".rstrip()
     cause = (
-        "the code, by which the same networks measure something else too"
+        "the code has changed, as the same networks measure something else too"
         if code
-        else "neither code, as the same networks measure what they did, nor machine or "
-        "versions: other seeds, data or training"
+        else "the same networks measure what they did, on the same machine and "
+        "versions, so that seeds or training are what is left"
     )
     return (
         f"values have moved from {what} since the night of {change.since} "
-        f"({change.units} units); what has changed is {cause}"
+        f"({change.units} units); {cause}"
     )
 
 

@@ -153,16 +153,13 @@ class Year:
 
     def run(self, nights: int) -> "Year":
         """Go through some nights."""
+        night = Night(
+            *(self.history, self.standing, self.places, self.source),
+            on_record={},
+            budget=3600.0,
+        )
         for day in range(nights):
-            Night(
-                self.history,
-                self.standing,
-                self.places,
-                self.source,
-                on_record={},
-                night=night_of(day),
-                budget=3600.0,
-            ).run()
+            night.run(night_of(day))
             self.false_shares.append(self._false_share())
         return self
 

@@ -62,7 +62,7 @@ class Change(NamedTuple):
     stratum: str
 
 
-@dataclass(eq=False)
+@dataclass
 class Stretch:
     """Values of a process in one stratum, and the night of each."""
 
