@@ -13,6 +13,7 @@ from claims import again, calibrate
 from claims.compare import command as compare_command
 from claims.expected import acceptance
 from claims.measure import memory
+from claims.nightly import command as nights
 from claims.reproduction import command as reproduction_command
 from fixtures import measurements
 
@@ -81,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_calibrate(commands)
     compare_command.add_parser(commands)
     reproduction_command.add_command(commands)
+    nights.add_commands(commands, _positive)
     command = commands.add_parser(
         "gc",
         help="show, or remove, measured values that code of other versions measured",

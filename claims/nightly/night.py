@@ -1,0 +1,288 @@
+"""One night: the same networks again, fresh evidence, what it changes, what is told."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Protocol
+
+import numpy as np
+
+from claims.claim import Place
+from claims.evidence.family import FAMILY, welch_p
+from claims.evidence.rules import FEWEST
+from claims.nightly.allocation import choose, urgency
+from claims.nightly.history import SEEDS, Block, History, Row
+from claims.nightly.process import Key, Measured, key_of, process_of
+from claims.nightly.standing import Change, Process, Standing
+
+BASELINE = max(8, FEWEST)
+"""Units of a new stratum that are compared with the stratum before."""
+
+FRESH = 0.75
+"""Share of the time, after the same networks again, for fresh evidence."""
+
+DIGITS = 8
+"""Significant digits of the values on file: they are compared by their seventh."""
+
+OPPOSITE = {"supported": "against", "refuted": "for"}
+
+
+class Source(Protocol):
+    """Where a night's networks and values come from.
+
+    Attributes
+    ----------
+    stratum
+        Kind of machine and versions, with its id as ``stratum``.
+    machine
+        Which machine's cache the networks are in.
+    workers
+        How many processes it measures by.
+    """
+
+    stratum: Row
+    machine: str
+    workers: int
+
+    def same(self, night: str, processes: Mapping[str, Place]) -> Iterator[Row]:
+        """Measure known networks again: give news of what is not as it was.
+
+        ``processes`` are the present ones, by their ids.
+        """
+
+    def cost(self, place: Place) -> float:
+        """Return the seconds that measuring a place takes."""
+
+    def network(self, setting: str) -> float:
+        """Return the seconds that training a network of a setting takes."""
+
+    def fresh(
+        self, block: Block, places: Sequence[Place], seconds: float
+    ) -> Iterator[Measured | Row]:
+        """Train and measure within some time, and try the invariants in what is left.
+
+        Gives what was measured, and news.
+        """
+
+
+def news(kind: str, key: Key, text: str, red: bool = False) -> Row:
+    """Return a row of news, but for its night.
+
+    Kinds are ``same``, ``retrained``, ``drift``, ``decided``, ``record``, ``stratum``,
+    ``invariant`` and ``error``.
+    """
+    return {"kind": kind, "red": red, "claim": key[0], "place": key[1], "text": text}
+
+
+class Night:
+    """What is done each night.
+
+    Parameters
+    ----------
+    history, standing
+        Of the nights before; both grow.
+    places
+        All empirical places of the scale.
+    source
+        Where values come from.
+    on_record
+        From a place to the verdict on record.
+    budget
+        Seconds that a night may take.
+    """
+
+    def __init__(
+        self,
+        history: History,
+        standing: Standing,
+        places: Sequence[Place],
+        source: Source,
+        *,
+        on_record: Mapping[Key, str],
+        budget: float,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self._history, self._standing, self._source = history, standing, source
+        self._places = {key_of(place): place for place in places}
+        self._on_record, self._budget, self._clock = on_record, budget, clock
+        self._processes: dict[Key, Row] = {}
+        self._accepted: dict[Key, int] | None = None  # of those
+
+    def run(self, night: str) -> bool:
+        """Go through a night; return False where this machine has done its part.
+
+        What a call that was killed has left of it is completed.
+
+        Parameters
+        ----------
+        night
+            Its date, as ``2027-01-31``.
+        """
+        self._night, begun = night, self._clock()
+        stratum = self._source.stratum["stratum"]
+        turn = self._history.begin(night, stratum, self._source.machine)
+        if turn is None:
+            return False
+        with turn:
+            found = self._new_stratum()
+            self._standing.follow()
+            processes = self._present()
+            asked = {row["process"]: self._places[k] for k, row in processes.items()}
+            found += self._source.same(night, asked)
+            # Values of code that measures something else are no further evidence.
+            changed = {(row["claim"], row["place"]) for row in found if row["red"]}
+            left = max(0.0, self._budget - (self._clock() - begun))
+            places = self._to_measure(turn.block, changed, left)
+            rows: list[tuple[Row, Row]] = []
+            for item in self._source.fresh(turn.block, places, left):
+                if isinstance(item, Measured):
+                    rows.append(self._rows(turn.block, item))
+                else:
+                    found.append(item)
+            with self._history.locked():
+                self._append(rows)
+                self._standing.follow()
+                self._tell([*found, *self._evident(changed)])
+            turn.end()
+        return True
+
+    def _new_stratum(self) -> list[Row]:
+        """Note the stratum, if it is new, and tell so."""
+        own = self._source.stratum
+        with self._history.locked():
+            known = [row["stratum"] for row in self._history.rows("strata")]
+            if own["stratum"] in known:
+                return []
+            self._history.append("strata", [own])
+        if not known:
+            return []
+        facts = ", ".join(f"{k} {v}" for k, v in own.items() if k != "stratum")
+        text = f"a new kind of machine or versions begins baselines of its own: {facts}"
+        return [news("stratum", ("", ""), text)]
+
+    def _present(self) -> dict[Key, Row]:
+        """Return the present process of each place."""
+        accepted = self._standing.accepted
+        if self._accepted != accepted:
+            self._accepted = dict(accepted)
+            self._processes = {
+                key: process_of(place, accepted.get(key, 0))
+                for key, place in self._places.items()
+            }
+        return self._processes
+
+    def _to_measure(
+        self, block: Block, changed: set[Key], seconds: float
+    ) -> list[Place]:
+        """Return what fits the time, of what this block has not measured."""
+        source, standing = self._source, self._standing
+        of = {key: row["process"] for key, row in self._present().items()}
+        waiting = [
+            place
+            for key, place in self._places.items()
+            if key not in changed
+            and place.count(SEEDS)
+            and (block.first_seed, of[key]) not in standing.measured
+        ]
+        settings = {name for place in waiting for name in place.demand(SEEDS)}
+        return choose(
+            waiting,
+            lambda place: urgency(standing.processes.get(of[key_of(place)])),
+            source.cost,
+            {name: source.network(name) for name in settings},
+            SEEDS,
+            FRESH * seconds * source.workers,
+        )
+
+    def _rows(self, block: Block, item: Measured) -> tuple[Row, Row]:
+        process = self._processes[item.key]
+        row = {
+            "night": self._night,
+            "block": block.first_seed,
+            "process": process["process"],
+            "values": [float(f"{value:.{DIGITS}g}") for value in item.values],
+        }
+        return process, row | ({"unmet": True} if item.unmet else {})
+
+    def _append(self, rows: Sequence[tuple[Row, Row]]) -> None:
+        known = self._standing.processes
+        begun = [process for process, _ in rows if process["process"] not in known]
+        self._history.append("processes", begun)
+        self._history.append("values", [row for _, row in rows])
+
+    def _evident(self, changed: set[Key]) -> Iterator[Row]:
+        """Give what tonight's values have brought about."""
+        present = [row["process"] for row in self._present().values()]
+        for process in self._standing.of(present):
+            if process.visited != self._night:
+                continue
+            yield from self._decided(process)
+            for change in process.changes:
+                if change.night == self._night:
+                    code = process.key in changed
+                    yield news("drift", process.key, moved(process, change, code), True)
+            if text := other_stratum(process, self._night, self._standing.places):
+                yield news("stratum", process.key, text)
+
+    def _decided(self, process: Process) -> Iterator[Row]:
+        for direction, night in process.decided.items():
+            if night == self._night:
+                text = f"decided {direction} the claim, after {process.units} units"
+                yield news("decided", process.key, text)
+        verdict = self._on_record.get(process.key, "")
+        if process.certain.get(OPPOSITE.get(verdict, "")) == self._night:
+            text = (
+                f"{verdict} on record, and most of {process.units} fresh units say "
+                "the opposite, which is said wrongly of any place at all in at most "
+                f"{FAMILY:.0%} of histories"
+            )
+            yield news("record", process.key, text, True)
+
+    def _tell(self, found: Iterable[Row]) -> None:
+        """Append news that no other call of the night has told; lock held."""
+        told = [
+            row for row in self._history.rows("news") if row["night"] == self._night
+        ]
+        rows = [{"night": self._night, **row} for row in found]
+        self._history.append("news", [row for row in rows if row not in told])
+
+
+def moved(process: Process, change: Change, code: bool) -> str:
+    """Say in one sentence what has changed, and since when."""
+    unit = process.row["unit"]
+    what = f"{_number(change.before)} to {_number(change.after)} {unit}".rstrip()
+    cause = (
+        "the code has changed, as the same networks measure something else too"
+        if code
+        else "the same networks measure what they did, on the same machine and "
+        "versions, so that seeds or training are what is left"
+    )
+    return (
+        f"values have moved from {what} since the night of {change.since} "
+        f"({change.units} units); {cause}"
+    )
+
+
+def other_stratum(process: Process, night: str, places: int) -> str:
+    """Say whether a stratum differs from the one before; "" if not.
+
+    Once, on the night that gives it `BASELINE` units.
+    """
+    for old, new in pairwise(process.strata.values()):
+        least = min(len(old.values), len(new.values))
+        if least < BASELINE or new.nights[BASELINE - 1] != night:
+            continue
+        before, after = np.array(old.values), np.array(new.values[:BASELINE])
+        spreads = before.std(ddof=1), after.std(ddof=1)
+        gap = after.mean() - before.mean()
+        p = welch_p(gap, spreads[0], len(before), spreads[1], len(after))
+        if p < FAMILY / places:
+            return (
+                f"the machine or versions of this night give {_number(after.mean())} "
+                f"where those before gave {_number(before.mean())}"
+            )
+    return ""
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}"

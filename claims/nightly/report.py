@@ -1,0 +1,133 @@
+"""What is told of a night, in words; page, feed and badges are made of it."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from claims.evidence.nights import DIRECTIONS
+from claims.nightly.history import Row
+from claims.nightly.standing import Process, Standing
+
+KINDS = {
+    "same": "same networks, other values",
+    "retrained": "trained again, another network",
+    "drift": "drift",
+    "record": "against the record",
+    "error": "error",
+    "invariant": "broken invariant",
+    "decided": "decided",
+    "stratum": "machine or versions",
+}
+"""What kinds of news are called; those that make a night red come first."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """A history after its last night.
+
+    Attributes
+    ----------
+    scale
+        Its name.
+    standing
+        Of all processes.
+    present
+        The processes that are asked now.
+    nights
+        All dates with a block, in order.
+    news
+        All rows of news.
+    blocks, strata
+        Rows of these tables.
+    """
+
+    scale: str
+    standing: Standing
+    present: Sequence[Process]
+    news: Sequence[Row]
+    blocks: Sequence[Row]
+    strata: Sequence[Row]
+
+    @cached_property
+    def nights(self) -> list[str]:
+        """All nights, in order."""
+        return sorted({row["night"] for row in self.blocks})
+
+    @property
+    def night(self) -> str:
+        """The last one."""
+        return self.nights[-1]
+
+    @cached_property
+    def tonight(self) -> list[Row]:
+        """News of the last night, red first."""
+        return self.of(self.night)
+
+    def of(self, night: str) -> list[Row]:
+        """Return a night's news, red first, by kind."""
+        kinds = [*KINDS]
+        rows = [row for row in self.news if row["night"] == night]
+        return sorted(rows, key=lambda row: (not row["red"], kinds.index(row["kind"])))
+
+    def is_red(self, night: str) -> bool:
+        """Return whether a night was red."""
+        return night in self._red
+
+    @cached_property
+    def _red(self) -> set[str]:
+        return {row["night"] for row in self.news if row["red"]}
+
+    @property
+    def red(self) -> bool:
+        """Whether the last night was red."""
+        return self.is_red(self.night)
+
+    def decided(self, direction: str) -> list[Process]:
+        """Return the present processes that are decided in a direction."""
+        return [process for process in self.present if process.verdict == direction]
+
+    @cached_property
+    def lists(self) -> dict[str, list[Process]]:
+        """Tonight's lists, by direction."""
+        return {d: self.standing.listed(self.present, d) for d in DIRECTIONS}
+
+    @cached_property
+    def paragraph(self) -> str:
+        """The last night in words."""
+        visited = [p for p in self.present if p.visited == self.night]
+        kinds = Counter(row["kind"] for row in self.tonight if row["red"])
+        why = ", ".join(f"{n} x {KINDS[kind]}" for kind, n in kinds.items())
+        new = [row for row in self.tonight if row["kind"] == "decided"]
+        counts = [len(self.decided(direction)) for direction in DIRECTIONS]
+        listed = [len(self.lists[direction]) for direction in DIRECTIONS]
+        lines = [
+            f"The night of {self.night} at {self.scale} is "
+            + (f"RED: {why}." if self.red else "green: everything still holds."),
+            f"Fresh networks were measured at {len(visited)} of "
+            f"{self.standing.places} places.",
+            f"After {len(self.nights)} nights {counts[0]} places are decided for their "
+            f"claim and {counts[1]} against it"
+            + (f", {len(new)} of them tonight." if new else ", none of them tonight."),
+            "Tonight's list, of which at most one in twenty is wrong on average, "
+            f"holds {listed[0]} for and {listed[1]} against.",
+        ]
+        return " ".join(lines)
+
+    def lines(self) -> list[str]:
+        """Return the news of the last night, a line each."""
+        return [line(row) for row in self.tonight]
+
+
+def line(row: Row) -> str:
+    """Write a row of news.
+
+    Examples
+    --------
+    >>> row = {"kind": "drift", "red": True, "claim": "minimal/x", "place": "mlp"}
+    >>> line(row | {"text": "values have moved"})
+    'RED: drift: minimal/x mlp: values have moved'
+    """
+    where = f"{row['claim']} {row['place']}".strip()
+    told = f"{KINDS[row['kind']]}: {where + ': ' if where else ''}{row['text']}"
+    return f"RED: {told}" if row["red"] else told

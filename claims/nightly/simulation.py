@@ -1,0 +1,288 @@
+"""Simulated years: nights as they are, but for networks, which are drawn values.
+
+A pair's values at all places that share networks come from one pair of the record, as
+residuals about each place's median: nothing is assumed of their distribution, or of
+what they share.  Or they are skewed, exponential.  Under the null half of all pairs lie
+beyond each margin.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from math import inf
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from claims.claim import Place, places_of
+from claims.evidence.family import FAMILY
+from claims.evidence.nights import DIRECTIONS, LIST_RATE
+from claims.evidence.rules import ALPHA
+from claims.nightly.history import SEEDS, Block, History, Row
+from claims.nightly.night import Night
+from claims.nightly.process import Key, Measured, key_of
+from claims.nightly.standing import YEAR, Process, Standing
+from fixtures import scales
+from reports.results import Result
+
+BEGIN = date(2027, 1, 1)
+
+Floats = NDArray[np.float64]
+
+
+@dataclass
+class Drawn:
+    """Values instead of networks; a source of nights.
+
+    Attributes
+    ----------
+    residuals
+        Of each place about its median.
+    seed
+        Of the draws.
+    skewed
+        Whether to draw exponential values of the same spread instead.
+    effects
+        From a place to by how much it lies on the claim's side of its margin; on the
+        margin elsewhere.
+    shifts
+        From a place to the night from which it is shifted, and by how much.
+    found
+        News of the same networks, by night.
+    """
+
+    residuals: Mapping[Key, Floats]
+    seed: int
+    skewed: bool = False
+    effects: Mapping[Key, float] = field(default_factory=dict)
+    shifts: Mapping[Key, tuple[str, float]] = field(default_factory=dict)
+    found: Mapping[str, Sequence[Row]] = field(default_factory=dict)
+    stratum: Row = field(default_factory=lambda: {"stratum": "simulated"})
+    machine: str = "simulated"
+    workers: int = 1
+
+    def same(self, night: str, processes: Mapping[str, Place]) -> Iterator[Row]:
+        """Give what was planted."""
+        yield from self.found.get(night, ())
+
+    def cost(self, place: Place) -> float:
+        """Return 0: all places are measured."""
+        return 0.0
+
+    def network(self, setting: str) -> float:
+        """Return 0."""
+        return 0.0
+
+    def fresh(
+        self, block: Block, places: Sequence[Place], seconds: float
+    ) -> Iterator[Measured]:
+        """Draw the values of the block's units."""
+        generator = np.random.default_rng([self.seed, block.first_seed])
+        # One draw a network, which all places that look at its setting share.
+        settings = sorted({place.uses[0] for place in places})
+        drawn = dict(
+            zip(settings, generator.random((len(settings), SEEDS)), strict=True)
+        )
+        for place in places:
+            yield Measured(key_of(place), self._values(place, drawn, block.night))
+
+    def _values(
+        self, place: Place, drawn: Mapping[str, Floats], night: str
+    ) -> list[float]:
+        key = key_of(place)
+        shares = drawn[place.uses[0]][: _units(place)]
+        low, high = place.claim.rule.region(place.margin)
+        if place.claim.rule.name == "frequency":
+            return (shares < place.margin).astype(float).tolist()
+        own = self.residuals[key]
+        if self.skewed:
+            spread = own.std() or place.grain
+            values = -spread * (np.log1p(-shares) + np.log(2))
+        else:
+            values = own[(shares * len(own)).astype(int)]
+        since, shift = self.shifts.get(key, ("", 0.0))
+        if since and night >= since:
+            values = values + shift
+        effect = self.effects.get(key, 0.0)
+        if np.isinf(high):
+            return (low + effect + values).tolist()
+        # Nearer to the range's other end than to its middle is nobody.
+        return np.maximum(high - effect + values, low + 1e-9 * high).tolist()
+
+
+def _units(place: Place) -> int:
+    return place.count(SEEDS) // (place.claim.tuple_size or 2)
+
+
+def residuals_of(record: Sequence[Result]) -> dict[Key, Floats]:
+    """Return the values of each empirical place on record, less their median."""
+    found = {}
+    for result in record:
+        if result.kind == "empirical":
+            values = [float(unit["decided"]) for unit in result.pairs]
+            found[result.id, result.where] = np.array(values) - median(values)
+    return found
+
+
+@dataclass
+class Year:
+    """A simulated year, and what came of it.
+
+    Parameters
+    ----------
+    folder
+        Of its history.
+    places
+        Where claims are asked.
+    source
+        Of the values.
+    """
+
+    folder: Path
+    places: Sequence[Place]
+    source: Drawn
+
+    def __post_init__(self) -> None:
+        self.history = History(self.folder)
+        self.standing = Standing(self.history, len(self.places))
+        self.false_shares: list[float] = []
+        """By night, the share of its lists, for and against, that is wrong."""
+
+    def run(self, nights: int) -> "Year":
+        """Go through some nights."""
+        night = Night(
+            *(self.history, self.standing, self.places, self.source),
+            on_record={},
+            budget=3600.0,
+        )
+        for day in range(nights):
+            night.run(night_of(day))
+            self.false_shares.append(self._false_share())
+        return self
+
+    def _false_share(self) -> float:
+        above = self.source.effects.keys() | self.source.shifts.keys()
+        listed = {d: self.standing.listed(self.processes, d) for d in DIRECTIONS}
+        true = sum(process.key in above for process in listed["for"])
+        count = sum(map(len, listed.values()))
+        return 1 - true / count if count else 0.0
+
+    @property
+    def processes(self) -> list[Process]:
+        """All processes."""
+        return [*self.standing.processes.values()]
+
+    @property
+    def decided(self) -> int:
+        """How many processes, by place and direction, were ever decided."""
+        return sum(len(process.decided) for process in self.processes)
+
+    @property
+    def certain(self) -> bool:
+        """Whether anything was said of any place at all."""
+        return any(process.certain for process in self.processes)
+
+    @property
+    def alarms(self) -> int:
+        """How many alarms of drift there were."""
+        return sum(len(process.changes) for process in self.processes)
+
+
+def simulate(
+    record: Sequence[Result], folder: Path, years: int, nights: int, count: int
+) -> tuple[list[str], bool]:
+    """Simulate years without, then one with, true effects and shifts.
+
+    Parameters
+    ----------
+    record
+        Results at one scale, whose values are drawn from.
+    folder
+        Where histories are kept.
+    years, nights, count
+        How many, of how many nights, at how many of the record's places.
+
+    Returns
+    -------
+    lines, failed
+        What came of it, and whether a rate is above what is promised by more than
+        chance explains.
+    """
+    residuals = residuals_of(record)
+    asked = places_of(scales.get(record[0].scale))
+    places = [place for place in asked if key_of(place) in residuals][:count]
+    lines, failed = [], False
+    for name, skewed in (("residuals of the record", False), ("skewed", True)):
+        sources = [Drawn(residuals, n, skewed) for n in range(years)]
+        done = [
+            Year(folder / f"{name}-{n}", places, source).run(nights)
+            for n, source in enumerate(sources)
+        ]
+        wrong = sum(year.decided for year in done)
+        certain = sum(year.certain for year in done)
+        alarms = sum(year.alarms for year in done)
+        false = float(np.mean([year.false_shares for year in done]))
+        of = 2 * sum(len(year.processes) for year in done)
+        lines += [
+            f"{name}, {years} years of {nights} nights at {len(places)} places, half "
+            "of all pairs beyond each margin:",
+            f"  processes ever decided: {wrong} of {of}, {wrong / of:.3%} "
+            f"({ALPHA:.1%})",
+            f"  false share of a night's list, on average: {false:.3%} "
+            f"({LIST_RATE:.0%})",
+            f"  years with a statement about any place: {certain} ({FAMILY:.0%})",
+            f"  alarms of drift: {alarms} ({nights / YEAR:.2g} a year of so many)",
+        ]
+        # One-sided 99.9%, each: what places share makes the first two vary by more.
+        failed |= stats.binom.sf(certain - 1, years, FAMILY) < 0.001
+        failed |= stats.poisson.sf(alarms - 1, years * nights / YEAR) < 0.001
+        failed |= false > LIST_RATE or wrong / of > 2 * ALPHA
+    return [*lines, *_noticed(folder, places, residuals, nights)], bool(failed)
+
+
+def _noticed(
+    folder: Path, places: Sequence[Place], residuals: Mapping[Key, Floats], nights: int
+) -> list[str]:
+    """Say how soon true effects are decided, and shifts are noticed."""
+    from_day = min(100, nights // 2)
+    effects = {key_of(place): place.margin for place in places[::4]}
+    shifts = {
+        key_of(place): (night_of(from_day), float(residuals[key_of(place)].std()))
+        for place in places[1::4]
+    }
+    source = Drawn(residuals, seed=1000, effects=effects, shifts=shifts)
+    year = Year(folder / "effects", places, source).run(nights)
+    days = {night_of(day): day for day in range(nights)}
+    decided = [
+        days[process.decided["for"]] + 1 if "for" in process.decided else inf
+        for process in year.processes
+        if process.key in effects
+    ]
+    delays = [
+        min((days[c.night] - from_day + 1 for c in process.changes), default=inf)
+        for process in year.processes
+        if process.key in shifts
+    ]
+    false = float(np.mean(year.false_shares))
+    return [
+        f"of {len(decided)} effects a margin beyond their bound, "
+        f"{np.isfinite(decided).mean():.0%} are decided, the median after "
+        f"{median(decided):g} nights; false share of the list {false:.3%}",
+        f"of {len(delays)} shifts by a standard deviation from night {from_day} on, "
+        f"{np.isfinite(delays).mean():.0%} are noticed, the median after "
+        f"{median(delays):g} nights",
+    ]
+
+
+def night_of(day: int) -> str:
+    """Return the date of a simulated night.
+
+    Examples
+    --------
+    >>> night_of(0), night_of(31)
+    ('2027-01-01', '2027-02-01')
+    """
+    return (BEGIN + timedelta(days=day)).isoformat()
