@@ -182,7 +182,7 @@ def _check(pairs: int, first_seed: int | None, tune: bool, device: str) -> None:
         raise ValueError("--device cuda: torch sees no GPU here, choose cpu")
 
 
-def _settings(scale: Scale, chosen: Sequence[str] | None) -> list[str]:
+def _settings(scale: Scale, chosen: Sequence[str] | None) -> Sequence[str]:
     """Return the settings that are asked for; an unknown one is an error."""
     if chosen:
         return list(dict.fromkeys(scale.canonical(name) for name in chosen))

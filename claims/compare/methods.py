@@ -61,9 +61,6 @@ class Method:
     function: Matcher
     own: bool = False
 
-    def __str__(self) -> str:
-        return short(self.name)
-
 
 def short(name: str) -> str:
     """Return the name of a function without that of its module.

@@ -91,9 +91,10 @@ def test_places_are_settings_times_variants():
 
 def test_settings_that_a_scale_lacks_are_left_out():
     """Its own, or one that is only looked at."""
-    wide = made(uses=lambda place: (place.setting, place.setting.at(width="double")))
-    assert names(wide) == ["plain-vgg weights", "plain-vgg activations"]
-    assert names(made(), scales.get("mnist")) == ["mlp weights", "mlp activations"]
+    mnist, there = scales.get("mnist"), ["mlp weights", "mlp activations"]
+    assert names(made(), mnist) == there
+    merging = made(uses=lambda place: (place.setting, "mlp-merging"))
+    assert names(merging, mnist) == there and names(merging) == []
 
 
 def test_scales_where_a_claim_is_not_asked():
