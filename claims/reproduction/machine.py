@@ -52,6 +52,9 @@ def checked(scale: Scale, device: str) -> Iterator[str]:
         began = time.perf_counter()
         datasets.load(name)
         yield f"{name} read and checked in {time.perf_counter() - began:.1f} s"
+    if device != "cpu":
+        products = ways.matrix_products(device) / 1e12
+        yield f"matrix products in bfloat16 at {products:.0f} TFLOP/s"
     for setting in NETWORKS:
         for backend in ways.backends(device):
             recipe, began = scale.recipe(setting), time.perf_counter()

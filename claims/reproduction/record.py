@@ -18,8 +18,10 @@ from reports.results import Result
 PART_BYTES = 15 * 2**20
 """Largest part of the file of networks: some ways home take no larger ones."""
 
-TOLD = ("name", "seed", "gpu", "backend", "seconds", "losses")
-TOLD += ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+TOLD = (
+    *("name", "seed", "gpu", "backend", "seconds", "losses"),
+    *("train_loss", "train_accuracy", "test_loss", "test_accuracy"),
+)
 """What is told of each network's training."""
 
 

@@ -38,7 +38,7 @@ ROOMY = 8
 
 
 class NothingMeasuredError(RuntimeError):
-    """A budget that ended before two networks were there."""
+    """Nothing has come of it that a record could be made of."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,8 @@ def reproduce(options: Options) -> list[Path]:
     Raises
     ------
     NothingMeasuredError
-        The budget ended before two networks were there.
+        The budget ended before two networks were there, or no session that measures
+        came to a result.
     """
     began = time.monotonic()
     deadline = began + options.budget
@@ -111,8 +112,15 @@ def reproduce(options: Options) -> list[Path]:
         flush=True,
     )
     with trained(options, plan, deadline - options.reserve) as process:
-        networks = measured(options, plan, process, deadline)
-    return bring_home(options, networks, rates, plan.way)
+        files = measured(options, plan, rates, process, deadline)
+    seeds, _ = store.candidates(options.recipe, options.first_seed, 2)
+    files += record.pack_parts(options.out, options.recipe, seeds, options.device)
+    if not [*_results(options)]:
+        raise NothingMeasuredError(
+            f"no session has measured anything: {options.folder} has what they said, "
+            f"and {options.out} two networks, which can be measured elsewhere"
+        )
+    return files
 
 
 def measured_rates(options: Options) -> Rates:
@@ -175,17 +183,22 @@ def trained(
 def measured(
     options: Options,
     plan: Schedule,
+    rates: Rates,
     process: subprocess.Popen[bytes],
     deadline: float,
-) -> int:
-    """Measure pairs as they come, until training is over; return how many networks."""
+) -> list[Path]:
+    """Measure pairs as they come, until training is over, and write the record anew.
+
+    Return its files.
+    """
     nodes = asked.halves(asked.places(options.scale, options.setting))
-    done = 0
+    done, files = 0, []
     while True:
         over = process.poll() is not None
         there = whole(options, plan.networks)
         if there > done:
             sessions(options, there, nodes, deadline)
+            files = write_record(options, there, rates, plan.way)
             done = there
         elif over:
             break
@@ -197,7 +210,7 @@ def measured(
             f"{options.setting} were there: the same command goes on from the last "
             f"checkpoints in {cache_folder()}"
         )
-    return done
+    return files
 
 
 def sessions(
@@ -261,18 +274,15 @@ def _last_line(file: Path) -> str:
     return next(reversed(file.read_text(errors="replace").splitlines()), "")
 
 
-def bring_home(options: Options, networks: int, rates: Rates, way: Way) -> list[Path]:
-    """Write the record and two networks into the folder of what is brought home."""
+def write_record(options: Options, networks: int, rates: Rates, way: Way) -> list[Path]:
+    """Write what has been measured into the folder of what is brought home."""
     found = results.newest(_results(options))
     places = asked.places(options.scale, options.setting)
     names = sorted({name for place in places for name in place.uses})
     recipes = [*dict.fromkeys(map(options.scale.recipe, names))]
     seeds, _ = store.candidates(options.recipe, options.first_seed, networks)
     told = record.written(found, recipes, rates, way, options.commit)
-    files = record.write(options.out, options.scale.name, told, recipes, seeds, rates)
-    return files + record.pack_parts(
-        options.out, options.recipe, seeds[:2], options.device
-    )
+    return record.write(options.out, options.scale.name, told, recipes, seeds, rates)
 
 
 def _results(options: Options) -> Iterator[Result]:

@@ -188,6 +188,18 @@ def test_a_budget_that_ends_before_a_pair_is_there_says_so(tmp_path, monkeypatch
         run.reproduce(options(tmp_path, budget=0.1, reserve=0.05))
 
 
+def test_sessions_that_measure_nothing_leave_the_networks_and_say_so(
+    trained, tmp_path, monkeypatch
+):
+    """Those can be measured elsewhere."""
+    monkeypatch.setattr(run, "measured_rates", lambda _: {PLAIN: 1e6})
+    monkeypatch.setattr(run, "sessions", lambda *_: None)
+    monkeypatch.setattr(run.Options, "recipe", trained)
+    with pytest.raises(run.NothingMeasuredError, match="no session has measured anyth"):
+        run.reproduce(options(tmp_path))
+    assert [*(tmp_path / "out").glob("networks.tar.*")]
+
+
 def test_a_check_says_what_is_here(monkeypatch):
     lines = [*machine.checked(scales.get("paper-rehearsal"), "cpu")]
     assert lines[0].startswith("Python 3.")
