@@ -12,7 +12,6 @@ equal weight (the protocol of arXiv 2402.05966's published code).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,36 +22,15 @@ from torch.fx import Node
 from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
-from lmc.batches import as_arguments, batch_size, pairs
+from lmc.batches import batch_size, pairs
 from lmc.exported import operation_name
 from lmc.graph import Around, BatchNorm, Graph, Layer, State
+from lmc.moments import AveragedMoments, Statistics
+from lmc.observing import AllSeen, observe
 from lmc.operations import LAYERS
 
 EPSILON = 1e-5
 """Added to a variance before its root, as in BatchNorm."""
-
-
-@dataclass(frozen=True, eq=False)
-class Statistics:
-    """Mean and variance of each channel of a layer's output.
-
-    Attributes
-    ----------
-    mean, variance
-        Float64 tensors of shape ``(channels,)``.
-    """
-
-    mean: Tensor
-    variance: Tensor
-
-    @property
-    def std(self) -> Tensor:
-        """Standard deviation of each channel, ``(channels,)``."""
-        return self.variance.sqrt()
-
-    def to(self, device: torch.device) -> Statistics:
-        """Return the same on a device."""
-        return Statistics(self.mean.to(device), self.variance.to(device))
 
 
 Affine = tuple[Tensor, Tensor]
@@ -249,7 +227,7 @@ def statistics(
     Raises
     ------
     ValueError
-        A layer is unknown, the model has no layers by default, there are no batches, or
+        A layer is unknown, the model has no layers by default, there are no samples, or
         a batch is too small.
     """
     names = default_layers(graph) if layers is None else layers
@@ -380,7 +358,7 @@ def renormalize(
     Raises
     ------
     ValueError
-        The method or a layer is unknown, the goal is empty, there are no batches, or
+        The method or a layer is unknown, the goal is empty, there are no samples, or
         layers are to be gone through one by one without being corrected.
 
     References
@@ -592,7 +570,7 @@ def reset(graph: Graph, state: State, batches: Iterable[Any]) -> dict[str, Tenso
     Raises
     ------
     ValueError
-        The model has no BatchNorm, or there are no batches.
+        The model has no BatchNorm, or there are no samples.
 
     References
     ----------
@@ -601,14 +579,14 @@ def reset(graph: Graph, state: State, batches: Iterable[Any]) -> dict[str, Tenso
     """
     _check_batch_norms(graph)
     # By buffer, not by operation: a BatchNorm used twice has one running mean.
-    moments = {norm.mean: _Moments() for norm in graph.batch_norms}
+    moments = {norm.mean: AveragedMoments() for norm in graph.batch_norms}
 
     def around(norm: BatchNorm) -> Around:
         return _normalized_by_batch(
             lambda values: moments[norm.mean].add(values, channel_axis=1)
         )
 
-    _run_all(
+    observe(
         graph, state, batches, {norm.node: around(norm) for norm in graph.batch_norms}
     )
     new = dict(state)
@@ -621,36 +599,6 @@ def reset(graph: Graph, state: State, batches: Iterable[Any]) -> dict[str, Tenso
             for alias in graph.aliases[name]:
                 new[alias] = value.to(state[name])
     return new
-
-
-class _Moments:
-    """The statistics of a layer's outputs, batch by batch."""
-
-    def __init__(self) -> None:
-        self._batches: list[Statistics] = []
-
-    def add(self, values: Tensor, channel_axis: int) -> Statistics:
-        """Take the statistics of one batch, and return them."""
-        channels = values.detach().movedim(channel_axis, -1).double()
-        others = tuple(range(channels.ndim - 1))
-        count = math.prod(channels.shape[:-1])
-        if count < 2:
-            raise ValueError(
-                "statistics need at least two values per channel: use larger batches"
-            )
-        mean = channels.mean(others)
-        # Two passes: a fifth of the time of torch.var on CPUs, as exact.
-        squares = (channels - mean).square_().sum(others)
-        batch = Statistics(mean, squares / (count - 1))
-        self._batches.append(batch)
-        return batch
-
-    def average(self) -> Statistics:
-        """Return the average over batches, with equal weight."""
-        return Statistics(
-            torch.stack([batch.mean for batch in self._batches]).mean(0),
-            torch.stack([batch.variance for batch in self._batches]).mean(0),
-        )
 
 
 def _check_batch_norms(graph: Graph) -> None:
@@ -687,7 +635,7 @@ def _observe(
 
     The outputs of the layers in ``fixed`` are changed by what is given there.
     """
-    moments = {name: _Moments() for name in layers}
+    moments = {name: AveragedMoments() for name in layers}
     fixed = fixed or {}
     observed = [graph.layer(name) for name in layers]
     last = max(observed, key=graph.layers.index, default=None)
@@ -699,7 +647,7 @@ def _observe(
                 return _transform(output, layer, fixed[layer.name])
             now = moments[layer.name].add(output, layer.channel_axis)
             if layer == last and keep is None:
-                raise _AllSeen
+                raise AllSeen
             if change is None:
                 return output
             return _transform(output, layer, change(layer.name, now))
@@ -708,35 +656,8 @@ def _observe(
 
     changed = [graph.layer(name) for name in fixed]
     nodes = {layer.node: around(layer) for layer in (*observed, *changed)}
-    _run_all(graph, state, batches, nodes, keep)
+    observe(graph, state, batches, nodes, keep)
     return {name: moment.average() for name, moment in moments.items()}
-
-
-class _AllSeen(Exception):
-    """Nothing more of a batch is wanted: the rest of the network need not run."""
-
-
-def _run_all(
-    graph: Graph,
-    state: State,
-    batches: Iterable[Any],
-    around: Mapping[str, Around],
-    keep: Callable[[Any], None] | None = None,
-) -> None:
-    """Run a network on all batches for what ``around`` sees of it."""
-    empty = True
-    with torch.no_grad():
-        for inputs, _ in pairs(batches):
-            arguments = as_arguments(inputs)
-            empty = False
-            try:
-                output = graph.run(state, *arguments, around=around)
-            except _AllSeen:
-                continue
-            if keep is not None:
-                keep(output)
-    if empty:
-        raise ValueError("no batches: give at least one pair of inputs and targets")
 
 
 def _transform(output: Tensor, layer: Layer, affine: Affine) -> Tensor:
