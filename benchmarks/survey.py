@@ -1,7 +1,7 @@
 """A table of torchvision's classifiers: groups, certificates, planted permutations.
 
-``python -m lmc.survey`` writes ``lmc/docs/torchvision.md``; it takes an hour on one
-core, goes on where it was interrupted, and needs no network: weights are random.
+``python -m benchmarks.survey`` writes ``lmc/docs/torchvision.md``; it takes an hour on
+one core, goes on where it was interrupted, and needs no network: weights are random.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from lmc.matching import weight_matching
 from lmc.permutation import Permutation
 from lmc.symmetry import Symmetry, discover
 
-TABLE = Path(__file__).parent / "docs" / "torchvision.md"
+TABLE = Path(__file__).parents[1] / "lmc" / "docs" / "torchvision.md"
 
 SIZES = {"inception_v3": 299, "regnet_y_128gf": 64, "vit_h_14": 56}
 """Of the images, where it is not 224; the groups do not depend on it.
@@ -30,16 +30,16 @@ The two largest would take half an hour each in float64 at 224."""
 HEAD = """\
 # Permutation symmetry of torchvision's classifiers
 
-Made by `python -m lmc.survey` with torch {torch}, torchvision {torchvision}: random
-weights, two images of 224 pixels (inception_v3 299, regnet_y_128gf 64, vit_h_14 56).
-*Groups* and *units* are what `lmc.discover` finds; channels in
-attention heads and groups of convolutions are counted beside the heads and groups.
+Made by `python -m benchmarks.survey` with torch {torch}, torchvision {torchvision}:
+random weights, two images of 224 pixels (inception_v3 299, regnet_y_128gf 64, vit_h_14
+56).  *Groups* and *units* are what `lmc.discover` finds; channels in attention heads
+and groups of convolutions are counted beside the heads and groups.
 *Refused* are operations without a rule, which pin what they touch.  *Difference* is the
 certificate: the largest relative difference of the outputs in float64 under at least
 {permutations} random permutations without fixed points.  *Recovered*: a random
 permutation of all groups was found again exactly by `weight_matching(start="forward")`.
 Bounds that were worked out by hand for one model of each family stand in
-`lmc/tests/test_survey.py`.
+`benchmarks/tests/test_survey.py`.
 
 | model | groups | units | refused | difference | recovered | discovery, s | match, s |
 | --- | --: | --: | --: | --: | --- | --: | --: |
@@ -139,7 +139,9 @@ def survey(name: str) -> Row:
 
 def main(arguments: list[str] | None = None) -> None:
     """Survey all models that the table lacks; write it."""
-    parser = argparse.ArgumentParser(prog="python -m lmc.survey", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.survey", description=__doc__
+    )
     parser.add_argument("models", nargs="*", help="default: all 80 classifiers")
     parser.add_argument("--out", type=Path, default=TABLE)
     options = parser.parse_args(arguments)
