@@ -19,6 +19,7 @@ from lmc.axes import Algebra, fresh
 from lmc.graph import Graph, State, call, trace, without_tensors
 from lmc.permutation import Permutation
 from lmc.rules import Shapes, apply_rule, sizes
+from lmc.tables import table
 from lmc.units import Family, TooFine, Units
 
 TOLERANCE = 1e-9
@@ -140,6 +141,12 @@ class Certificate:
     vacuous: tuple[int, ...]
     coarse: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        return (
+            f"relative difference {self.relative_difference:.1e} under "
+            f"{self.permutations} permutations (float64)"
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Symmetry:
@@ -159,7 +166,7 @@ class Symmetry:
     graph
         The model's graph.
     certificate
-        Evidence on the example inputs and on random ones.
+        Evidence on the example inputs and on random ones; None without.
     """
 
     groups: Mapping[str, Group]
@@ -167,7 +174,26 @@ class Symmetry:
     refused: tuple[str, ...]
     shapes: Mapping[str, tuple[int, ...]]
     graph: Graph
-    certificate: Certificate
+    certificate: Certificate | None
+
+    def rows(self) -> list[dict[str, object]]:
+        """Return the groups as rows of a table."""
+        return [
+            {
+                "group": group.name,
+                "size": group.size,
+                "copies": group.copies,
+                "inside": group.parent,
+                "sites": len(group.sites),
+            }
+            for group in self.groups.values()
+        ]
+
+    def __repr__(self) -> str:
+        refused = f", {len(self.refused)} operations refused" if self.refused else ""
+        certificate = self.certificate or "not certified"
+        head = f"Symmetry of {len(self.groups)} groups{refused}; {certificate}"
+        return f"{head}\n{table(self.rows())}"
 
     def check(self, state: State) -> None:
         """Raise ``ValueError`` unless ``state`` has the model's names and shapes."""
@@ -187,7 +213,7 @@ class Symmetry:
                 )
 
 
-def discover(model: nn.Module, *example_inputs: Any) -> Symmetry:
+def discover(model: nn.Module, *example_inputs: Any, certify: bool = True) -> Symmetry:
     """Derive the permutation groups of a model from its ``torch.export`` graph.
 
     Two axes that an operation ties together are permuted together; axes whose
@@ -204,6 +230,9 @@ def discover(model: nn.Module, *example_inputs: Any) -> Symmetry:
         Any module that ``torch.export`` accepts, in evaluation mode.
     *example_inputs
         Inputs as the model takes them, at least two samples.
+    certify
+        Whether to run the certificate, most of the time of large models: leave it out
+        for an architecture that was certified before.
 
     Returns
     -------
@@ -241,8 +270,10 @@ def discover(model: nn.Module, *example_inputs: Any) -> Symmetry:
         refused=tuple(dict.fromkeys(shapes.refused)),
         shapes={name: tuple(t.shape) for name, t in model.state_dict().items()},
         graph=graph,
-        certificate=Certificate(0.0, 0, 0, ()),
+        certificate=None,
     )
+    if not certify:
+        return symmetry
     generator = torch.Generator().manual_seed(0)
     noisy = _noisy_state(model.state_dict(), graph, generator)
     random_inputs = pytree.tree_map(

@@ -2,8 +2,9 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,12 +14,10 @@ from torch import Tensor
 from lmc.graph import State
 from lmc.interpolation import average
 from lmc.matching.assignment import best
-from lmc.matching.result import Matching
+from lmc.matching.matchers import Matcher, matcher
+from lmc.matching.weights import weight_matching
 from lmc.permutation import Permutation, flattened, unflattened, units
 from lmc.symmetry import Site, Symmetry
-
-Match = Callable[[State, State], Matching]
-"""Matches its second network to its first, such as weight matching."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +50,15 @@ class ManyMatching:
     converged: bool
     seconds: float
 
+    def __repr__(self) -> str:
+        end = "converged" if self.converged else "not converged"
+        return (
+            f"Matching of {len(self.permutations)} networks\n"
+            f"objective {self.history[0]:.6g} at the start, {self.objective:.6g} after "
+            f"{self.rounds} rounds, {end}\n"
+            f"{self.seconds:.2f} s"
+        )
+
     def apply(self, states: Sequence[State]) -> list[dict[str, Tensor]]:
         """Return the networks permuted, each by its own permutation."""
         return [
@@ -59,48 +67,73 @@ class ManyMatching:
         ]
 
 
-def match_to_reference(states: Sequence[State], match: Match) -> ManyMatching:
+def match_to_reference(
+    symmetry: Symmetry,
+    states: Sequence[State],
+    match: str | Matcher = "weights",
+    batches: Iterable[Any] = (),
+    *,
+    generator: torch.Generator,
+) -> ManyMatching:
     """Match all networks to the first.
 
     Parameters
     ----------
+    symmetry
+        Groups of all networks.
     states
         State dicts of one architecture, at least two.
     match
-        For instance ``lambda a, b: weight_matching(symmetry, a, b, generator=g)``.
+        By what two networks are matched: a name in
+        :data:`lmc.matching.MATCHERS`, or a function of the same signature.
+    batches
+        For the matcher.
+    generator
+        Source of the matcher's random numbers.
 
     Raises
     ------
     ValueError
-        There are fewer than two networks.
+        There are fewer than two networks, or no such matcher; or as the matcher does.
 
     References
     ----------
     arXiv 2402.05966, section 3.3 and appendix E.3.
     """
     began = time.perf_counter()
-    found = [match(states[0], state).permutation for state in _several(states)[1:]]
-    first = Permutation.identity(found[0].symmetry)
-    return _once(states, (first, *found), began)
+    first, *others = _several(states)
+    find = matcher(match)
+    found = [find(symmetry, first, other, batches, generator) for other in others]
+    return _once(symmetry, states, (Permutation.identity(symmetry), *found), began)
 
 
-def match_sequentially(states: Sequence[State], match: Match) -> ManyMatching:
+def match_sequentially(
+    symmetry: Symmetry,
+    states: Sequence[State],
+    match: str | Matcher = "weights",
+    batches: Iterable[Any] = (),
+    *,
+    generator: torch.Generator,
+) -> ManyMatching:
     """Match each network to the one before it, as that was permuted.
 
     Parameters, errors and source as for :func:`match_to_reference`.
     """
     began = time.perf_counter()
-    found: list[Permutation] = []
-    before = _several(states)[0]
-    for state in states[1:]:
-        found.append(match(before, state).permutation)
+    find = matcher(match)
+    before, *others = _several(states)
+    found = [Permutation.identity(symmetry)]
+    for state in others:
+        found.append(find(symmetry, before, state, batches, generator))
         before = found[-1].apply(state)
-    return _once(states, (Permutation.identity(found[0].symmetry), *found), began)
+    return _once(symmetry, states, tuple(found), began)
 
 
 def match_iteratively(
+    symmetry: Symmetry,
     states: Sequence[State],
-    match: Match,
+    match: str | Matcher = "weights",
+    batches: Iterable[Any] = (),
     *,
     generator: torch.Generator,
     max_rounds: int = 30,
@@ -113,20 +146,20 @@ def match_iteratively(
 
     Parameters
     ----------
-    states
-        State dicts of one architecture, at least two.
+    symmetry, states, batches
+        As for :func:`match_to_reference`.
     match
-        As for :func:`match_to_reference`; it gets networks as they are permuted so
-        far, and must leave alone what it cannot better.
+        As there; it gets networks as they are permuted so far, and must leave alone
+        what it cannot better.
     generator
-        Source of the orders.
+        Source of the orders, and of the matcher's random numbers.
     max_rounds
         30 in arXiv 2402.05966.
 
     Raises
     ------
     ValueError
-        There are fewer than two networks.
+        As for :func:`match_to_reference`, or there is no round.
 
     References
     ----------
@@ -134,31 +167,26 @@ def match_iteratively(
     arXiv 2402.05966, section 3.3.
     """
     began = time.perf_counter()
+    if max_rounds < 1:
+        raise ValueError(f"max_rounds must be at least 1, got {max_rounds}")
+    find = matcher(match)
     now: list[State] = list(_several(states))
-    found: list[Permutation | None] = [None] * len(states)
-    symmetry: Symmetry | None = None
-    history: list[float] = []
+    found = [Permutation.identity(symmetry) for _ in now]
+    history = [_objective(symmetry, now)]
     converged, rounds = False, 0
     while rounds < max_rounds and not converged:
         rounds += 1
         converged = True
         for index in torch.randperm(len(now), generator=generator).tolist():
             others = average([s for i, s in enumerate(now) if i != index])
-            step = match(others, now[index]).permutation
-            symmetry = step.symmetry
-            if not history:
-                history.append(_objective(symmetry, now))
-            before = found[index] or Permutation.identity(symmetry)
+            step = find(symmetry, others, now[index], batches, generator)
             if not _still(step):
                 converged = False
-            found[index] = before.compose(step)
+            found[index] = found[index].compose(step)
             now[index] = step.apply(now[index])
-        assert symmetry is not None
         history.append(_objective(symmetry, now))
-    if symmetry is None:
-        raise ValueError(f"max_rounds must be at least 1, got {max_rounds}")
     return ManyMatching(
-        tuple(p or Permutation.identity(symmetry) for p in found),
+        tuple(found),
         history[-1],
         tuple(history),
         rounds,
@@ -171,6 +199,7 @@ def match_consistently(
     symmetry: Symmetry,
     states: Sequence[State],
     *,
+    generator: torch.Generator,
     max_rounds: int = 100,
     tolerance: float = 1e-6,
 ) -> ManyMatching:
@@ -182,8 +211,9 @@ def match_consistently(
     over all pairs of the mapped networks' inner products is raised for all networks
     and groups together: a step goes towards the permutations that the gradient
     prefers, as far as is best (the objective along the step is a polynomial, whose
-    maximum is found exactly).  In the end each matrix is rounded to the nearest
-    permutation.
+    maximum is found exactly).  Each matrix is then rounded to the nearest permutation,
+    and single networks are matched to the average of the others by weights
+    (:func:`match_iteratively`), which can only raise the objective.
 
     Parameters
     ----------
@@ -191,6 +221,8 @@ def match_consistently(
         Groups of all networks.
     states
         State dicts, at least two.
+    generator
+        Source of the orders in which single networks are matched in the end.
     max_rounds
         Upper bound on the number of steps.
     tolerance
@@ -200,7 +232,7 @@ def match_consistently(
     -------
     ManyMatching
         Its history is that of the relaxed objective, its objective that of the
-        permutations.
+        permutations, of which the relaxation knows nothing.
 
     Raises
     ------
@@ -237,14 +269,18 @@ def match_consistently(
         if value > history[-1]:
             maps = joint.towards(maps, corners, step)
             history.append(value)
-    found = tuple(
+    rounded = [
         Permutation(symmetry, {name: _rounded(m) for name, m in of_one.items()})
         for of_one in maps
-    )
-    permuted = [p.apply(state) for p, state in zip(found, states, strict=True)]
+    ]
+    permuted = [p.apply(state) for p, state in zip(rounded, states, strict=True)]
+    swept = match_iteratively(symmetry, permuted, _by_weights, generator=generator)
     return ManyMatching(
-        found,
-        _objective(symmetry, permuted),
+        tuple(
+            first.compose(then)
+            for first, then in zip(rounded, swept.permutations, strict=True)
+        ),
+        swept.objective,
         tuple(history),
         rounds,
         converged,
@@ -351,6 +387,17 @@ def _rounded(matrix: Tensor) -> Tensor:
     return best(matrix)
 
 
+def _by_weights(
+    symmetry: Symmetry,
+    a: State,
+    b: State,
+    _: Iterable[Any],
+    generator: torch.Generator,
+) -> Permutation:
+    """From where B is: a descent from elsewhere would forget what was found."""
+    return weight_matching(symmetry, a, b, generator=generator).permutation
+
+
 def _several(states: Sequence[State]) -> Sequence[State]:
     if len(states) < 2:
         raise ValueError(
@@ -367,9 +414,11 @@ def _still(permutation: Permutation) -> bool:
 
 
 def _once(
-    states: Sequence[State], permutations: tuple[Permutation, ...], began: float
+    symmetry: Symmetry,
+    states: Sequence[State],
+    permutations: tuple[Permutation, ...],
+    began: float,
 ) -> ManyMatching:
-    symmetry = permutations[0].symmetry
     permuted = [p.apply(state) for p, state in zip(permutations, states, strict=True)]
     history = (_objective(symmetry, states), _objective(symmetry, permuted))
     return ManyMatching(
