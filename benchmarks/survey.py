@@ -124,13 +124,15 @@ def survey(name: str) -> Row:
     state = model.state_dict()
     del model  # the largest fill the memory: its tensors are held by name alone
     same, seconds = recovered(symmetry, state)
+    certificate = symmetry.certificate
+    assert certificate is not None
     return Row(
         name,
         len(symmetry.groups),
         free_units(symmetry),
         len(symmetry.refused),
-        symmetry.certificate.relative_difference,
-        symmetry.certificate.permutations,
+        certificate.relative_difference,
+        certificate.permutations,
         same,
         discovery,
         seconds,

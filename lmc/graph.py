@@ -377,7 +377,7 @@ class _Interpreter(Interpreter):
         self.env = {}
         self.args_iter = iter(arguments)
         waiting = set(nodes)
-        for node in self.module.graph.nodes:
+        for node in self.graph.nodes:
             if not waiting:
                 return
             self.env[node] = self.run_node(node)

@@ -1,12 +1,34 @@
 """Running networks on data for what happens inside them."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import torch
+from torch.fx import Node
 
 from lmc.batches import as_arguments, batch_size, pairs
-from lmc.graph import Around, Graph, State
+from lmc.graph import Around, BatchNorm, Graph, Layer, State
+
+
+class Observable(Protocol):
+    """What has layers and can be run, with the attributes of a graph.
+
+    A :class:`lmc.graph.Graph`, or what is made of one, as :class:`lmc.PreserveFirst`.
+    """
+
+    @property
+    def nodes(self) -> Sequence[Node]: ...
+    @property
+    def layers(self) -> Sequence[Layer]: ...
+    @property
+    def batch_norms(self) -> Sequence[BatchNorm]: ...
+    @property
+    def aliases(self) -> Mapping[str, tuple[str, ...]]: ...
+    def layer(self, name: str) -> Layer: ...
+    def uses(self, name: str) -> int: ...
+    def run(
+        self, state: State, *inputs: Any, around: Mapping[str, Around] | None = None
+    ) -> Any: ...
 
 
 class AllSeen(Exception):
@@ -14,7 +36,7 @@ class AllSeen(Exception):
 
 
 def observe(
-    graph: Graph,
+    graph: Observable,
     state: State,
     batches: Iterable[Any],
     around: Mapping[str, Around],

@@ -24,9 +24,9 @@ from torch.utils import _pytree as pytree
 
 from lmc.batches import batch_size, pairs
 from lmc.exported import operation_name
-from lmc.graph import Around, BatchNorm, Graph, Layer, State
+from lmc.graph import Around, BatchNorm, Layer, State
 from lmc.moments import AveragedMoments, Statistics
-from lmc.observing import AllSeen, observe
+from lmc.observing import AllSeen, Observable, observe
 from lmc.operations import LAYERS
 
 EPSILON = 1e-5
@@ -89,7 +89,7 @@ class Renormalization:
         For each layer's name a float64 tensor of shape ``(channels,)``.
     """
 
-    graph: Graph
+    graph: Observable
     scale: Mapping[str, Tensor]
     shift: Mapping[str, Tensor]
 
@@ -149,7 +149,7 @@ class Renormalization:
         return fused
 
 
-def default_layers(graph: Graph) -> tuple[str, ...]:
+def default_layers(graph: Observable) -> tuple[str, ...]:
     """Return the layers that are renormalized unless others are named.
 
     All convolutions.  In a model of more linear layers than convolutions (before the
@@ -168,7 +168,7 @@ def default_layers(graph: Graph) -> tuple[str, ...]:
     return tuple(layer.name for layer in graph.layers if layer.node in chosen)
 
 
-def _operations(graph: Graph) -> list[Node]:
+def _operations(graph: Observable) -> list[Node]:
     """Return the convolutions and linear operations, with computed weights too."""
     return [node for node in graph.nodes if _kind(node) is not None]
 
@@ -178,7 +178,7 @@ def _kind(node: Node) -> str | None:
     return LAYERS.get(operation_name(node), (None, None))[0]
 
 
-def _computed(graph: Graph) -> str:
+def _computed(graph: Observable) -> str:
     """Say which operations are no layers because their weight is computed, if any."""
     layers = {layer.node for layer in graph.layers}
     nodes = [node for node in _operations(graph) if node.name not in layers]
@@ -199,7 +199,7 @@ def _place(node: Node) -> str:
 
 
 def statistics(
-    graph: Graph,
+    graph: Observable,
     state: State,
     batches: Iterable[Any],
     layers: Sequence[str] | None = None,
@@ -304,7 +304,7 @@ def averaged_statistics(
 
 def renormalize(
     method: str,
-    graph: Graph,
+    graph: Observable,
     state: State,
     goal: Mapping[str, Statistics],
     batches: Iterable[Any],
@@ -452,7 +452,7 @@ class RenormalizationByBatch:
     True
     """
 
-    graph: Graph
+    graph: Observable
     method: str
     goal: Mapping[str, Statistics] = field(default_factory=dict)
 
@@ -548,7 +548,7 @@ def first_samples(batches: Iterable[Any], samples: int) -> Iterable[Any]:
     return _FirstSamples(batches, samples)
 
 
-def reset(graph: Graph, state: State, batches: Iterable[Any]) -> dict[str, Tensor]:
+def reset(graph: Observable, state: State, batches: Iterable[Any]) -> dict[str, Tensor]:
     """Recompute BatchNorm's running statistics (RESET).
 
     Parameters
@@ -601,7 +601,7 @@ def reset(graph: Graph, state: State, batches: Iterable[Any]) -> dict[str, Tenso
     return new
 
 
-def _check_batch_norms(graph: Graph) -> None:
+def _check_batch_norms(graph: Observable) -> None:
     if not graph.batch_norms:
         raise ValueError(
             "the model has no BatchNorm whose statistics could be reset: "
@@ -623,7 +623,7 @@ def _normalized_by_batch(see: Callable[[Tensor], object]) -> Around:
 
 
 def _observe(
-    graph: Graph,
+    graph: Observable,
     state: State,
     batches: Iterable[Any],
     layers: Sequence[str],

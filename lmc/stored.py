@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -37,8 +37,12 @@ def save_symmetry(symmetry: Symmetry, path: str | Path) -> None:
 
     groups, tensors = [], dict[str, Tensor]()
     for number, group in enumerate(symmetry.groups.values()):
-        for kind, places in (("site", group.sites), ("activation", group.activations)):
-            for place, found in enumerate(places):
+        places: dict[str, Sequence[Site | Activation]] = {
+            "site": group.sites,
+            "activation": group.activations,
+        }
+        for kind, of_kind in places.items():
+            for place, found in enumerate(of_kind):
                 tensors[f"{number}.{kind}.{place}"] = found.positions.contiguous()
         groups.append(
             {
