@@ -107,9 +107,10 @@ def merge(
     Parameters
     ----------
     model
-        The architecture, in evaluation mode; its own weights are not used.
+        The architecture, in evaluation mode, on the device of the batches; its own
+        weights are not used.
     states
-        State dicts of the networks, at least two, on the device of the batches.
+        State dicts of the networks, at least two, on that device.
     batches
         Training data, pairs of inputs and targets: a list or a data loader, which is
         gone through several times.  Matchers and renormalizations look at it, and the
@@ -240,7 +241,7 @@ def _check(
         raise ValueError(
             "cycle-consistent matching goes by weights: leave match='weights'"
         )
-    if batches is None and match in NEED_BATCHES:
+    if batches is None and isinstance(match, str) and match in NEED_BATCHES:
         raise ValueError(f"matching by {match} looks at data: give batches")
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("lmc", "fixtures", "claims", "reports")
+PACKAGES = ("lmc", "benchmarks", "fixtures", "claims", "reports")
 FORBIDDEN = {
-    "lmc": {"fixtures", "claims", "reports"},
+    "lmc": {"benchmarks", "fixtures", "claims", "reports"},
+    "benchmarks": {"fixtures", "claims", "reports"},
     "fixtures": {"claims", "reports"},
     "reports": {"fixtures", "claims"},
     "claims": set(),

@@ -67,7 +67,7 @@ BREAK = "return ", "return 0 or "
         ("lmc/features/fisher.py", ".square()", ".abs()", "pruned features"),
         ("claims/measure/pruned.py", "2000", "1000", "pruned features"),
         # ... and nothing on what people run, how training is shown, what is decided.
-        ("lmc/command/run.py", *BREAK, ""),
+        ("lmc/command/job.py", *BREAK, ""),
         ("lmc/report.py", *BREAK, ""),
         ("fixtures/checkpoints.py", *BREAK, ""),
         ("fixtures/store.py", *BREAK, ""),
