@@ -69,7 +69,7 @@ class Repair:
     >>> a, b = (MLP((4, 8, 2)).state_dict() for _ in range(2))
     >>> repair = Repair(lmc.graph.trace(model, x), [a, b], [(x, y)])
     >>> repair.method, repair.layers
-    ('rescale', ('1', '3'))
+    ('rescale', ('1',))
     >>> lmc.curve(model, a, b, [(x, y)], repair=repair).lambdas == lmc.LAMBDAS
     True
     """
