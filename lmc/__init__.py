@@ -19,6 +19,7 @@ Its steps, from two state dicts ``a`` and ``b``::
 
 from lmc import pruning, retraining
 from lmc.features import l2_distance
+from lmc.graph import Graph, trace
 from lmc.homogeneous import homogeneous_degrees, interpolate_homogeneous
 from lmc.interpolation import (
     LAMBDAS,
@@ -68,6 +69,7 @@ __all__ = [
     "CertificateError",
     "Curve",
     "Evaluation",
+    "Graph",
     "ManyMatching",
     "Matcher",
     "Matching",
@@ -111,5 +113,6 @@ __all__ = [
     "save_symmetry",
     "statistics",
     "straight_through",
+    "trace",
     "weight_matching",
 ]

@@ -67,7 +67,7 @@ class Repair:
     >>> x, y = torch.randn(64, 4), torch.randint(2, (64,))
     >>> model = MLP((4, 8, 2)).eval()
     >>> a, b = (MLP((4, 8, 2)).state_dict() for _ in range(2))
-    >>> repair = Repair(lmc.graph.trace(model, x), [a, b], [(x, y)])
+    >>> repair = Repair(lmc.trace(model, x), [a, b], [(x, y)])
     >>> repair.method, repair.layers
     ('rescale', ('1',))
     >>> lmc.curve(model, a, b, [(x, y)], repair=repair).lambdas == lmc.LAMBDAS

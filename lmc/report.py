@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -125,6 +126,16 @@ class Report:
             self.endpoints,
             key=lambda s: s.loss if s.accuracy is None else -s.accuracy,
         )
+
+    @property
+    def cosine_before(self) -> float | None:
+        """Mean over layers of how alike weights were; None without layers."""
+        return fmean(a.before for a in self.alignment) if self.alignment else None
+
+    @property
+    def cosine(self) -> float | None:
+        """The same after matching."""
+        return fmean(a.after for a in self.alignment) if self.alignment else None
 
     def warnings(self) -> list[str]:
         """Return what is wrong with the endpoints, or with the merge."""

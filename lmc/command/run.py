@@ -3,7 +3,6 @@
 import argparse
 import warnings
 from collections import Counter
-from statistics import fmean
 from typing import Any
 
 import lmc
@@ -102,7 +101,6 @@ def merge(options: argparse.Namespace, say: Said) -> None:
     )
     for text in found.warnings:
         say.warning(text)
-    alignment = found.report.alignment
     say.result(
         {
             "written": str(options.out),
@@ -113,8 +111,8 @@ def merge(options: argparse.Namespace, say: Said) -> None:
             "method": options.method,
             "rounds": found.rounds,
             "renormalization": found.renormalization,
-            "cosine of weights before": fmean(of.before for of in alignment),
-            "cosine of weights": fmean(of.after for of in alignment),
+            "cosine of weights before": found.report.cosine_before,
+            "cosine of weights": found.report.cosine,
         },
         found.report.rows(),
     )
@@ -137,8 +135,8 @@ def barrier(options: argparse.Namespace, say: Said) -> None:
                 state = repair(state, lam)
             score, chance, samples = score_of(job.model, state, job.batches, job.metric)
             if lam in (0, 1):
-                file = options.checkpoints[int(lam)]
-                for text in filter(None, [guessing(str(file), score, chance, samples)]):
+                file = str(options.checkpoints[int(lam)])
+                if text := guessing(file, score, chance, samples):
                     say.warning(text)
             rows.append({"lambda": lam, "loss": score.loss, "accuracy": score.accuracy})
     if graph.batch_norms and repair.method != "reset":

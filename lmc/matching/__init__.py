@@ -5,9 +5,9 @@ matching works, read :mod:`lmc.matching.plain`: the algorithm in one function.
 """
 
 from lmc.matching.activations import activation_matching
+from lmc.matching.consistent import match_consistently
 from lmc.matching.many import (
     ManyMatching,
-    match_consistently,
     match_iteratively,
     match_sequentially,
     match_to_reference,

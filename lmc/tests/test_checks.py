@@ -97,12 +97,14 @@ def test_fixtures(check_matcher, lmc_testing):
 def test_plugin(tmp_path):
     """The module of the entry point, in a project of its own."""
     (tmp_path / "test_theirs.py").write_text(TESTS)
-    root = Path(lmc.__file__).parents[1]
+    own = {"PATH": "", "OMP_NUM_THREADS": "1"}
+    own["PYTHONPATH"] = str(Path(lmc.__file__).parents[1])
+    own["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # it may be installed, too
     command = [sys.executable, "-m", "pytest", "-q", "-p", "pytest_lmc"]
     done = subprocess.run(
         [*command, "-p", "no:cacheprovider", "-W", "ignore", "test_theirs.py"],
         cwd=tmp_path,
-        env={"PYTHONPATH": str(root), "PATH": "", "OMP_NUM_THREADS": "1"},
+        env=own,
         capture_output=True,
         text=True,
     )

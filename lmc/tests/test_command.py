@@ -318,7 +318,7 @@ def test_barrier_of_batch_norm(capsys, tmp_path, folder):
     found, plain = json.loads(text), json.loads(plain)
     images = images_of(folder)
     model = VGG(**NORMED).eval()
-    graph = lmc.graph.trace(model, images[:2])
+    graph = lmc.trace(model, images[:2])
     middle = lmc.reset(graph, interpolate(*states, 0.5), [(images, None)])
     model.load_state_dict(middle)
     labels = torch.arange(3).repeat_interleave(4)

@@ -116,6 +116,10 @@ def test_alignment_is_the_mean_cosine_over_pairs():
         return sum(angles) / 3
 
     assert [a.layer for a in found.report.alignment] == ["1", "3"]
+    mean = sum(cosine(states, f"{layer}.weight") for layer in "13") / 2
+    assert found.report.cosine_before == pytest.approx(mean, rel=1e-9)
+    mean = sum(cosine(permuted, f"{layer}.weight") for layer in "13") / 2
+    assert found.report.cosine == pytest.approx(mean, rel=1e-9)
     for own in found.report.alignment:
         name = f"{own.layer}.weight"
         assert own.before == pytest.approx(cosine(states, name), rel=1e-9)

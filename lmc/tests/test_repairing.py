@@ -10,7 +10,7 @@ from lmc.tests.networks import normal, precise
 X = normal(30, 3)
 BATCHES = [(X, (X[:, 0] > 0).long())]
 MODEL = precise(MLP((3, 6, 2)))
-GRAPH = lmc.graph.trace(MODEL, X)
+GRAPH = lmc.trace(MODEL, X)
 
 
 def networks(count):
