@@ -41,7 +41,9 @@ def match_consistently(
     prefers, as far as is best (the objective along the step is a polynomial, whose
     maximum is found exactly).  Each matrix is then rounded to the nearest permutation,
     and single networks are matched to the average of the others by weights
-    (:func:`match_iteratively`), which can only raise the objective.
+    (:func:`match_iteratively`), which can only raise the objective.  Where the same
+    from the networks as they are, which costs little beside it, ends higher, that is
+    returned.
 
     Parameters
     ----------
@@ -82,6 +84,7 @@ def match_consistently(
         )
     for state in several(states):
         symmetry.check(state)
+    alone = match_iteratively(symmetry, states, generator=generator)
     joint = _Joint(symmetry, states)
     maps = joint.identity()
     history = [joint.objective(maps)]
@@ -103,12 +106,16 @@ def match_consistently(
     ]
     permuted = [p.apply(state) for p, state in zip(rounded, states, strict=True)]
     swept = match_iteratively(symmetry, permuted, _by_weights, generator=generator)
+    found = [
+        first.compose(then)
+        for first, then in zip(rounded, swept.permutations, strict=True)
+    ]
+    objective = swept.objective
+    if alone.objective > objective:
+        found, objective = [*alone.permutations], alone.objective
     return ManyMatching(
-        tuple(
-            first.compose(then)
-            for first, then in zip(rounded, swept.permutations, strict=True)
-        ),
-        swept.objective,
+        tuple(found),
+        objective,
         tuple(history),
         rounds,
         converged,

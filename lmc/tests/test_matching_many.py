@@ -152,6 +152,22 @@ def test_consistent_ends_where_no_single_network_can_be_bettered():
     assert again.rounds == 1 and again.objective == again.history[0]
 
 
+def test_consistent_is_never_below_iterative():
+    """Of triples of a deeper network, on which either may end higher."""
+    model = precise(MLP((3, 6, 6, 6, 2)))
+    symmetry, higher = lmc.discover(model, normal(2, 3)), []
+    for seed in range(6):
+        states = [
+            precise(MLP((3, 6, 6, 6, 2)), 20 * (3 * seed + n)).state_dict()
+            for n in range(3)
+        ]
+        joint = match_consistently(symmetry, states, generator=generator())
+        alone = match_iteratively(symmetry, states, generator=generator())
+        assert joint.objective >= alone.objective
+        higher.append(joint.objective > alone.objective * (1 + 1e-9))
+    assert any(higher)
+
+
 def test_built_in_matchers_have_names():
     """And the others are functions; a name that there is not is refused."""
     states = [network(seed) for seed in range(3)]
