@@ -83,6 +83,8 @@ class Axes:
 class Algebra:
     """Operations on axes, on units that they share.
 
+    ``lmc/docs/algebra.md`` works through examples.
+
     Parameters
     ----------
     units
@@ -163,7 +165,18 @@ class Algebra:
         return Axes(tuple(axes.sizes[d] for d in order), tuple(blocks), even, view)
 
     def reshape(self, axes: Axes, sizes: Sequence[int]) -> Axes:
-        """Regroup a row-major tensor's axes."""
+        """Regroup a row-major tensor's axes.
+
+        Examples
+        --------
+        Two channels of three pixels, flattened:
+
+        >>> units = Units()
+        >>> channels = Axes((2, 3), (Block((0,), units.new(2), np.zeros(2, int)),))
+        >>> (block,) = Algebra(units, "").reshape(channels, (6,)).blocks
+        >>> block.units.tolist(), block.places.tolist()
+        ([0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 1, 2])
+        """
         runs = _runs(axes.sizes, sizes)
         of = {dim: run for run in runs for dim in run[0]}
         blocks, even = [], set[int]()
@@ -276,6 +289,20 @@ class Algebra:
         Axes of one letter move together; an axis of size 1 is stretched, as is an
         even one.  Letters that are missing from ``out`` are summed over.  In a matrix
         ``product`` a new parameter gets units of its own at each batch position.
+
+        Examples
+        --------
+        A linear layer ties the columns of its weight to its inputs; the result has the
+        units of the rows:
+
+        >>> units = Units()
+        >>> inputs, weight = fresh(units, (3,)), fresh(units, (2, 3))
+        >>> operands = [(inputs, [0]), (weight, [1, 0])]
+        >>> result = Algebra(units, "linear").combine(operands, [1], (2,))
+        >>> result.blocks[0].units.tolist()
+        [3, 4]
+        >>> [sorted(thing) for thing in next(iter(units.families())).members.tolist()]
+        [[0, 5], [1, 6], [2, 7]]
         """
         operands = self._refined(operands, out, product)
         for axes, _ in operands:

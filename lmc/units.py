@@ -4,7 +4,7 @@ A *unit* starts as one position on one axis of a parameter or buffer.  Operation
 tie units together (channel 3 of a layer's output is channel 3 of the next layer's
 input), hold them as blocks of another unit (the channels of an attention head) or
 tell them apart by position, which pins them.  Units that nothing tells apart may be
-permuted; colour refinement on the graph of ties finds them.
+permuted; colour refinement on the graph of ties and blocks finds them.
 """
 
 from collections.abc import Iterator
@@ -77,6 +77,18 @@ class Units:
     alike
         Parameters whose units are the same at all batch positions: it was found
         that they cannot be told apart there.
+
+    Examples
+    --------
+    Four units in two blocks, and two others that are tied to the blocks:
+
+    >>> units = Units()
+    >>> inner, outer = units.new(4), units.new(2)
+    >>> units.see(inner, 0 * inner)  # something treats all four alike
+    >>> holders = units.blocks(inner.reshape(2, 2), "an operation")
+    >>> units.tie(outer, holders, (0 * outer, 0 * outer))
+    >>> [(family.size, family.copies) for family in units.families()]
+    [(2, 1), (2, 2)]
     """
 
     def __init__(self, alike: frozenset[str] = frozenset()) -> None:

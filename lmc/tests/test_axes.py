@@ -1,5 +1,7 @@
 """The algebra of axes, against numpy on a tensor that holds every element's unit."""
 
+import doctest
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -231,3 +233,9 @@ def test_interleaved_halves_stay_free():
         algebra.see(half)
     assert halves[0].blocks[0].units.tolist() == [0, 6, 1, 7, 2, 8]
     assert families(units) == [(1, 3)] * 4
+
+
+def test_examples_of_the_algebra_run_as_they_stand():
+    """Every output in the algebra's documentation."""
+    found = doctest.testfile("../docs/algebra.md")
+    assert found.attempted > 30 and found.failed == 0
