@@ -306,8 +306,8 @@ class Units:
         moving = {holder for holder in inside if self._reason[holder] is None}
         while crossing := _crossing(leaves, around, moving):
             for pair in crossing:
-                self._coarsen(np.array([*leaves[pair[0]], *leaves[pair[1]]]))
                 loser = rivals.loser(*pair)
+                self._coarsen(np.array([*leaves[loser]]))
                 self._shared[loser] = (
                     "shared by blocks that are permuted, and may be free: "
                     f"{rivals.reasons[loser]}"
