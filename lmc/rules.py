@@ -31,6 +31,8 @@ class Shapes:
         self.refused: list[str] = []
         self.tensors: dict[str, Axes] = {}
         """Axes of the parameters and buffers, by one of their names."""
+        self.constants: dict[Node, Tensor] = {}
+        """Values of tensors that are known: lists of positions in the model's code."""
         self._sources: dict[Node, str] = {}
         self._axes: dict[Node, Axes | list[Axes]] = {}
 
@@ -211,6 +213,8 @@ def _elementwise(call: Call) -> Axes:
     if name == "prelu" and call.axes(1).sizes != (1,):
         return call.along(call.axes(0), [1], [1])
     if name in IDENTITIES:  # a second tensor says which dtype or device
+        if call.given(0) in call.shapes.constants:
+            call.shapes.constants[call.node] = call.shapes.constants[call.given(0)]
         return call.aligned([call.axes(0)])
     return call.aligned(call.tensors)
 
@@ -649,6 +653,15 @@ def _index_select(call: Call) -> Axes:
 def _index(call: Call) -> Axes:
     features, indices = call.axes(0), call.given(1)
     at = [dim for dim, index in enumerate(indices) if index is not None]
+    known = call.shapes.constants.get(indices[at[0]])
+    if (
+        len(at) == 1
+        and known is not None
+        and known.ndim == 1
+        and known.dtype != torch.bool
+    ):
+        size = features.sizes[at[0]]
+        return call.algebra.take(features, at[0], known.numpy().astype(np.int64) % size)
     for dim in at:
         call.algebra.pin(call.shapes[indices[dim]])
     features = call.algebra.pin(features, at)
