@@ -402,8 +402,8 @@ class Algebra:
     def _pin(self, block: Block) -> None:
         self.units.pin(block.units, self.why)
 
-    def _clash(self, block: Block) -> None:
-        self.units.clash(block.units, self.why)
+    def _clash(self, block: Block, certain: bool) -> None:
+        self.units.clash(block.units, self.why, certain)
 
     def _level(self, block: Block, dims: Sequence[int]) -> Block:
         """Tie units that differ along the other axes only, whose positions stay."""
@@ -572,8 +572,9 @@ class Algebra:
                 other = self._spread(right[0], dims, sizes)
                 self._match(one, other)
             else:  # one of them tells the positions apart, or they do not align
+                rigid = not left or not right
                 for block in (*left, *right):
-                    self._clash(block)
+                    self._clash(block, certain=rigid)
 
     def _match(self, one: tuple[Ints, Ints], other: tuple[Ints, Ints]) -> None:
         """Tie units at equal positions; what has equal values holds what has not."""

@@ -20,7 +20,7 @@ from torch.utils import _pytree as pytree
 from lmc.axes import Algebra, Axes, Block
 from lmc.exported import argument, operation_name
 from lmc.operations import ELEMENTWISE, FACTORIES, IDENTITIES, POOLING, RESHAPES
-from lmc.units import Ints, TooFine, Units
+from lmc.units import MAY_BE_FREE, Ints, TooFine, Units
 
 
 class Shapes:
@@ -79,6 +79,10 @@ class Call:
         self.node = node
         self.shapes = shapes
         self.algebra = Algebra(shapes.units, where(node), shapes.tensors)
+        self.positions = Algebra(
+            shapes.units, f"{MAY_BE_FREE}: its positions are values of {where(node)}"
+        )
+        """Pins axes whose positions a tensor of integers counts."""
 
     def given(self, which: int | str, default: Any = None) -> Any:
         """Return an argument as the graph has it, by position or name."""
@@ -340,7 +344,8 @@ def _extremum(call: Call) -> Axes | list[Axes]:
         return _reduction(call)
     features = call.axes(0)
     dim = call.dim(1, features)
-    features = call.algebra.pin(features, [dim])  # the index is a position
+    if any(user.args[1] and user.users for user in call.node.users):
+        features = call.positions.pin(features, [dim])
     kept = call.algebra.reduce(features, [dim], bool(call.given("keepdim", False)))
     return [kept, kept]
 
@@ -350,7 +355,7 @@ def _sorted(call: Call) -> list[Axes]:
     features = call.axes(0)
     dim = call.dim("dim", features, -1)
     if any(user.args[1] and user.users for user in call.node.users):
-        features = call.algebra.pin(features, [dim])  # the index is a position
+        features = call.positions.pin(features, [dim])
     kept = call.algebra.reduce(features, [dim], keep=True)
     return [Axes(shape, kept.blocks) for shape in call.each]
 
@@ -645,7 +650,7 @@ def _slice(call: Call) -> Axes:
 def _index_select(call: Call) -> Axes:
     features = call.axes(0)
     call.algebra.pin(call.axes(2))
-    features = call.algebra.pin(features, [call.dim(1, features)])
+    features = call.positions.pin(features, [call.dim(1, features)])
     return Axes(call.sizes, features.blocks)
 
 
@@ -664,7 +669,7 @@ def _index(call: Call) -> Axes:
         return call.algebra.take(features, at[0], known.numpy().astype(np.int64) % size)
     for dim in at:
         call.algebra.pin(call.shapes[indices[dim]])
-    features = call.algebra.pin(features, at)
+    features = call.positions.pin(features, at)
     rank = max(len(call.shapes[indices[dim]].sizes) for dim in at)
     # The axes of the indices stand where theirs are, or in front if these are apart.
     together = at == [*range(at[0], at[-1] + 1)]

@@ -129,10 +129,12 @@ class Symmetry:
     groups
         The groups by name, in the order of the state dict.
     pinned
-        The axes that no group acts on, with reasons.
+        The axes that no group acts on, with reasons; also what keeps its order inside
+        the blocks of a group.  A reason with "may be free" is no proof that it is not.
     refused
         Operations without a rule, which pinned what they touch: the groups are
-        right, but there may be more.
+        right, but there may be more.  Where there are none, and nothing pinned may be
+        free, they are all.
     shapes
         Shape of every tensor of the state dict.
     graph

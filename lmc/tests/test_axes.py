@@ -4,7 +4,7 @@ import doctest
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmc.axes import Algebra, Axes, Block, fresh
@@ -43,6 +43,7 @@ def shapes_of(draw: st.DrawFn, size: int) -> tuple[int, ...]:
     return (*shape, size)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(SHAPES), st.data())
 def test_moving_data_moves_units(shape, data):
     """View, permute, take, expand and cat do to units what numpy does."""
