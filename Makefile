@@ -14,12 +14,12 @@ claims: .venv/.installed ## Train what is missing, decide every claim, write the
 	$(bin)/pytest claims/ -n auto $(ARGS)
 
 test: .venv/.installed ## Test the library, the fixtures, the reports and the rules
-	$(bin)/pytest --doctest-modules -n auto lmc benchmarks fixtures reports claims/tests \
+	$(bin)/pytest --doctest-modules -n auto lmc fixtures reports claims/tests \
 	    claims/evidence claims/expected claims/papers claims/claim.py claims/trial.py \
 	    claims/calibrate.py claims/training.py $(ARGS)
 
 bench: .venv/.installed ## Measure ratios of speed
-	$(bin)/python -m benchmarks.library $(ARGS)
+	$(bin)/python -m lmc.benchmarks.library $(ARGS)
 	$(bin)/python -m fixtures.benchmarks $(ARGS)
 
 lint: .venv/.installed ## Check style and types

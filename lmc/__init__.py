@@ -18,6 +18,8 @@ Its steps, from two state dicts ``a`` and ``b``::
 """
 
 from lmc import pruning, retraining
+from lmc.certificate import CertificateError, certify
+from lmc.discovery import discover
 from lmc.features import l2_distance
 from lmc.graph import Graph, trace
 from lmc.homogeneous import homogeneous_degrees, interpolate_homogeneous
@@ -61,7 +63,7 @@ from lmc.renormalization import (
 )
 from lmc.repairing import Repair
 from lmc.stored import load_symmetry, save_symmetry
-from lmc.symmetry import CertificateError, Symmetry, certify, discover
+from lmc.symmetry import Symmetry
 from lmc.version import __version__
 
 __all__ = [

@@ -9,9 +9,11 @@ arrays what they do to the tensor; all others combine or reduce blocks.
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import prod
 
 import numpy as np
+from torch import Tensor
 
 from lmc.units import Ints, Units
 
@@ -31,12 +33,17 @@ class Block:
         The unit at each position of these axes.
     places
         Tells the occurrences of one unit apart, alike for all units; 0 where each
-        unit occurs once.
+        unit occurs once.  Positions of one unit and one place hold equal values.
     """
 
     dims: tuple[int, ...]
     units: Ints
     places: Ints
+
+    @cached_property
+    def repeats(self) -> bool:
+        """Whether any values are equal: those at positions of one unit and place."""
+        return _repeats(self.units, self.places)
 
 
 @dataclass(frozen=True)
@@ -70,11 +77,13 @@ class Axes:
         """Forget the blocks that reach over any of these axes."""
         gone = set(dims)
         kept = tuple(b for b in self.blocks if gone.isdisjoint(b.dims))
-        return Axes(self.sizes, kept)
+        return Axes(self.sizes, kept, self.even)
 
 
 class Algebra:
     """Operations on axes, on units that they share.
+
+    ``lmc/docs/algebra.md`` works through examples.
 
     Parameters
     ----------
@@ -106,7 +115,8 @@ class Algebra:
                 if not block.dims:  # a single unit, which leaves no axis behind
                     self.units.see(block.units, block.places)
             blocks.append(block)
-        return _made(sizes, blocks)
+        even = axes.even | {dim} if len(set(index.tolist())) == 1 else axes.even
+        return _made(sizes, blocks, even)
 
     def windows(self, axes: Axes, dim: int, index: Ints) -> Axes:
         """Gather positions of an axis: ``index`` is ``(windows, positions in each)``.
@@ -155,24 +165,31 @@ class Algebra:
         return Axes(tuple(axes.sizes[d] for d in order), tuple(blocks), even, view)
 
     def reshape(self, axes: Axes, sizes: Sequence[int]) -> Axes:
-        """Regroup a row-major tensor's axes."""
+        """Regroup a row-major tensor's axes.
+
+        Examples
+        --------
+        Two channels of three pixels, flattened:
+
+        >>> units = Units()
+        >>> channels = Axes((2, 3), (Block((0,), units.new(2), np.zeros(2, int)),))
+        >>> (block,) = Algebra(units, "").reshape(channels, (6,)).blocks
+        >>> block.units.tolist(), block.places.tolist()
+        ([0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 1, 2])
+        """
         runs = _runs(axes.sizes, sizes)
         of = {dim: run for run in runs for dim in run[0]}
-        free = [block for block in axes.blocks if self._free(block)]
-        blocks = []
-        for block in axes.blocks:
+        blocks, even = [], set[int]()
+        for block in self._one_for_each_run(axes, runs):
             touched = sorted({of[dim] for dim in block.dims})
             before = [dim for run in touched for dim in run[0]]
-            if any(len(run[0]) > 1 for run in touched):
-                others = [o for o in free if not set(before).isdisjoint(o.dims)]
-                if block not in free or others != [block]:
-                    self._clash(block)  # two sets of units become one axis
-                    continue
             after = [dim for run in touched for dim in run[1]]
-            units, places = self._spread(block, before, axes.sizes)
+            units, places = self._spread(block, before, axes.sizes, axes.even)
             shape = [sizes[dim] for dim in after]
-            blocks.append(_tidy(after, units.reshape(shape), places.reshape(shape)))
-        even = {
+            units, places = units.reshape(shape), places.reshape(shape)
+            even |= _constant(after, units, places)
+            blocks.append(_tidy(after, units, places))
+        even |= {
             dim
             for before, after in runs
             if all(d in axes.even or axes.sizes[d] == 1 for d in before)
@@ -186,6 +203,42 @@ class Algebra:
         kept = iter([d for d, size in zip(dims, axes.sizes, strict=True) if size > 1])
         dims = tuple(next(kept) if size > 1 else None for size in sizes)
         return replace(result, view=(name, dims))
+
+    def _one_for_each_run(
+        self, axes: Axes, runs: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]
+    ) -> list[Block]:
+        """Blocks of which no two reach over axes that become one."""
+        merged = [run[0] for run in runs if len(run[0]) > 1]
+        free = [block for block in axes.blocks if self._free(block)]
+        groups = _linked([*merged, *(block.dims for block in free)])
+        found = [b for b in axes.blocks if b not in free and not _meets(b, merged)]
+        for dims in groups:
+            mine = [block for block in free if not dims.isdisjoint(block.dims)]
+            if len(mine) > 1 and any(_meets(block, merged) for block in mine):
+                mine = [self._crossed(mine, axes)]
+            found += mine
+        return found
+
+    def _crossed(self, blocks: Sequence[Block], axes: Axes) -> Block:
+        """One unit for each combination of units of several blocks, which hold it."""
+        dims = sorted({dim for block in blocks for dim in block.dims})
+        # Where one does not reach, others tell its places apart.
+        spread = [self._spread(b, dims, axes.sizes, dims) for b in blocks]
+        return Block(tuple(dims), *self._cells(spread))
+
+    def _cells(self, arrays: Sequence[tuple[Ints, Ints]]) -> tuple[Ints, Ints]:
+        """Units and places for each combination of several arrays' units.
+
+        Each of those holds all combinations that it is part of.
+        """
+        shape = arrays[0][0].shape
+        numbers = _numbered(*(units for units, _ in arrays))
+        cells = self.units.new(int(numbers.max()) + 1)[numbers].reshape(shape)
+        places = _numbered(*(places for _, places in arrays)).reshape(shape)
+        for units, _ in arrays:
+            if (units != units.flat[0]).any():
+                self._hold((units.ravel(), 0 * units.ravel()), (cells.ravel(), None))
+        return cells, places
 
     def expand(self, axes: Axes, sizes: Sequence[int]) -> Axes:
         """Stretch axes of size 1, and add axes in front."""
@@ -236,6 +289,20 @@ class Algebra:
         Axes of one letter move together; an axis of size 1 is stretched, as is an
         even one.  Letters that are missing from ``out`` are summed over.  In a matrix
         ``product`` a new parameter gets units of its own at each batch position.
+
+        Examples
+        --------
+        A linear layer ties the columns of its weight to its inputs; the result has the
+        units of the rows:
+
+        >>> units = Units()
+        >>> inputs, weight = fresh(units, (3,)), fresh(units, (2, 3))
+        >>> operands = [(inputs, [0]), (weight, [1, 0])]
+        >>> result = Algebra(units, "linear").combine(operands, [1], (2,))
+        >>> result.blocks[0].units.tolist()
+        [3, 4]
+        >>> [sorted(thing) for thing in next(iter(units.families())).members.tolist()]
+        [[0, 5], [1, 6], [2, 7]]
         """
         operands = self._refined(operands, out, product)
         for axes, _ in operands:
@@ -250,7 +317,10 @@ class Algebra:
                     common,
                 )
         everything = [block for mine, _ in known for block in mine]
-        chosen = self._restricted(everything, set(out))
+        chosen = [
+            self._told_apart(block, known)
+            for block in self._restricted(everything, set(out))
+        ]
         at = {letter: dim for dim, letter in enumerate(out)}
         result = _made(
             tuple(sizes),
@@ -285,7 +355,8 @@ class Algebra:
         shape, rows, places = _rows(block, dims)
         self.units.see(block.units, block.places)
         if (rows == rows[:, :1]).all():
-            return _tidy(dims, rows[:, 0].reshape(shape), places[:, 0].reshape(shape))
+            units, places = rows[:, 0], _row_places(rows[:, 0], places)
+            return _tidy(dims, units.reshape(shape), places.reshape(shape))
         anchors = self.units.anchors(rows)
         if anchors is not None:
             if _tells_apart(anchors, places):  # the rows stay where they are
@@ -293,7 +364,8 @@ class Algebra:
             if _tells_apart(anchors.T, places.T):  # or what is in them does
                 return self._level(block, dims)
         holders = self.units.blocks(rows, f"blocks that overlap: {self.why}")
-        return _tidy(dims, holders.reshape(shape), _occurrence(holders).reshape(shape))
+        places = _occurrence(holders, np.concatenate([rows, places], 1))
+        return _tidy(dims, holders.reshape(shape), places.reshape(shape))
 
     def see(self, axes: Axes) -> None:
         """Note that an operation tells these units from all others."""
@@ -315,7 +387,11 @@ class Algebra:
                 blocks.append(self._level(block, kept))
             else:
                 self._pin(block)
-        return _made(axes.sizes, blocks)
+        return _made(axes.sizes, blocks, axes.even)
+
+    def free(self, axes: Axes) -> bool:
+        """Whether any unit over a tensor's axes is not pinned."""
+        return any(map(self._free, axes.blocks))
 
     def _free(self, block: Block) -> bool:
         """Whether any unit of a block is not pinned."""
@@ -326,8 +402,8 @@ class Algebra:
     def _pin(self, block: Block) -> None:
         self.units.pin(block.units, self.why)
 
-    def _clash(self, block: Block) -> None:
-        self.units.clash(block.units, self.why)
+    def _clash(self, block: Block, certain: bool) -> None:
+        self.units.clash(block.units, self.why, certain)
 
     def _level(self, block: Block, dims: Sequence[int]) -> Block:
         """Tie units that differ along the other axes only, whose positions stay."""
@@ -440,13 +516,40 @@ class Algebra:
             made.append(block)
         return made
 
+    def _told_apart(
+        self, block: Block, known: Sequence[tuple[list[Block], dict[int, int]]]
+    ) -> Block:
+        """Units of their own for equal values that other operands make unequal."""
+        if not block.repeats:
+            return block
+        sizes = dict(zip(block.dims, block.units.shape, strict=True))
+        blocks, rigid = [block], Block((), np.zeros((), int), np.zeros((), int))
+        for mine, present in known:
+            common = present.keys() & sizes.keys()
+            inside = self._restricted(mine, common)
+            blocks += inside
+            if not common.issubset(dim for b in inside for dim in b.dims):
+                rigid = Block(block.dims, 0 * block.units, _positions(block.units))
+        spread = [
+            self._spread(b, block.dims, sizes, block.dims) for b in (*blocks, rigid)
+        ]
+        if len(set(_numbered(*spread[0]))) == len(set(_numbered(*sum(spread, ())))):
+            return block
+        return Block(block.dims, *self._cells(spread))
+
     def _restricted(
         self, blocks: Sequence[Block], kept: Collection[int]
     ) -> list[Block]:
         """Blocks over some letters only, without those that others imply."""
         found = [b for block in blocks if (b := self.blocks(block, kept)) is not None]
         # What moves many positions at once says more about them than what moves one.
-        found.sort(key=lambda block: (-len(block.dims), len(np.unique(block.units))))
+        found.sort(
+            key=lambda block: (
+                -len(block.dims),
+                block.repeats,
+                len(np.unique(block.units)),
+            )
+        )
         widest: list[Block] = []
         for block in found:
             # Units over fewer axes hold those over more.
@@ -461,38 +564,91 @@ class Algebra:
         for letters in _linked([block.dims for block in (*mine, *its)]):
             left = [b for b in mine if not letters.isdisjoint(b.dims)]
             right = [b for b in its if not letters.isdisjoint(b.dims)]
+            if len(left) != 1 or len(right) != 1:  # pinned ones are rigid axes
+                left, right = (list(filter(self._free, side)) for side in (left, right))
             if len(left) == len(right) == 1:
                 dims = sorted(letters)
                 one = self._spread(left[0], dims, sizes)
                 other = self._spread(right[0], dims, sizes)
-                self.units.tie(one[0], other[0], (one[1], other[1]))
+                self._match(one, other)
             else:  # one of them tells the positions apart, or they do not align
+                rigid = not left or not right
                 for block in (*left, *right):
-                    self._clash(block)
+                    self._clash(block, certain=rigid)
+
+    def _match(self, one: tuple[Ints, Ints], other: tuple[Ints, Ints]) -> None:
+        """Tie units at equal positions; what has equal values holds what has not."""
+        if not _repeats(*one) and not _repeats(*other):
+            self.units.tie(one[0], other[0], (one[1], other[1]))
+            return
+        _, first = np.unique(_numbered(*one, *other), return_index=True)
+        one, other = (
+            (units.ravel()[first], places.ravel()[first])
+            for units, places in (one, other)
+        )
+        pairs = _numbered(*one), _numbered(*other)
+        counts = [len(np.unique(numbers)) for numbers in pairs]
+        if counts == [len(first)] * 2:
+            self.units.tie(one[0], other[0], (one[1], other[1]))
+        elif counts[1] == len(first):
+            self._hold(one, other)
+        elif counts[0] == len(first):
+            self._hold(other, one)
+        else:  # each holds what both have in common
+            cells = self.units.new(len(first))
+            self._hold(one, (cells, None))
+            self._hold(other, (cells, None))
+
+    def _hold(
+        self, owners: tuple[Ints, Ints], content: tuple[Ints, Ints | None]
+    ) -> None:
+        """Tie each unit, at each of its places, to what holds all that is there."""
+        numbers = _numbered(*owners)
+        order = np.argsort(numbers, kind="stable")
+        counts = np.bincount(numbers)
+        if len(set(counts.tolist())) > 1:
+            self.units.clash(np.append(owners[0], content[0]), self.why)
+            return
+        rows = content[0][order].reshape(len(counts), -1)
+        if content[1] is None:
+            rows = np.array([np.unique(row) for row in rows])
+        else:
+            self.units.see(rows, content[1][order].reshape(rows.shape))
+        holders = self.units.blocks(rows, self.why)
+        first = order.reshape(len(counts), -1)[:, 0]
+        units, places = owners[0][first], owners[1][first]
+        self.units.tie(units, holders, (places, 0 * places))
 
     def _spread(
         self,
         block: Block,
         dims: Sequence[int],
         sizes: Sequence[int] | Mapping[int, int],
+        even: Collection[int] = (),
     ) -> tuple[Ints, Ints]:
-        """A block's arrays over more axes; the new ones tell its places apart."""
+        """A block's arrays over more axes; the new ones tell its places apart.
+
+        Even ones do not: all values along them are equal.
+        """
         shape = [sizes[dim] for dim in dims]
         own = [sizes[dim] if dim in block.dims else 1 for dim in dims]
-        new = [1 if dim in block.dims else sizes[dim] for dim in dims]
+        new = [1 if dim in block.dims or dim in even else sizes[dim] for dim in dims]
         rigid = np.arange(prod(new)).reshape(new)
         places = block.places.reshape(own) * prod(new) + rigid
-        return np.broadcast_to(block.units.reshape(own), shape), places
+        units = np.broadcast_to(block.units.reshape(own), shape)
+        return units, np.broadcast_to(places, shape)
 
     def _segment(self, axes: Axes, dims: Sequence[int]) -> tuple[Ints, Ints]:
         """One operand of a concatenation as arrays over the axes of all blocks."""
         own = [b for b in axes.blocks if not set(dims).isdisjoint(b.dims)]
         if len(own) == 1:
-            return self._spread(own[0], dims, axes.sizes)
+            return self._spread(own[0], dims, axes.sizes, axes.even)
         for block in own:
             self._pin(block)
         shape = [axes.sizes[dim] for dim in dims]
-        units = self.units.new(prod(shape), self.why).reshape(shape)
+        # Equal values may be permuted like whatever they meet.
+        why = None if axes.even.issuperset(dims) else self.why
+        units = self.units.new(prod(shape), why).reshape(shape)
         return units, np.zeros_like(units)
 
 
@@ -513,6 +669,16 @@ def fresh(
     )
     view = None if parameter is None else (parameter, tuple(range(len(sizes))))
     return Axes(tuple(sizes), tuple(blocks), view=view)
+
+
+def constant(value: Tensor) -> Axes:
+    """Return the axes of a tensor that is no parameter: rigid, or even."""
+    even = (
+        dim
+        for dim, size in enumerate(value.shape)
+        if size > 1 and bool((value == value.narrow(dim, 0, 1)).all())
+    )
+    return Axes(tuple(value.shape), (), frozenset(even))
 
 
 def _wide(sizes: Sequence[int]) -> list[int]:
@@ -606,15 +772,66 @@ def _replaced(sizes: tuple[int, ...], dim: int, size: int) -> tuple[int, ...]:
     return (*sizes[:dim], size, *sizes[dim + 1 :])
 
 
-def _occurrence(units: Ints) -> Ints:
-    """Number the occurrences of each unit: 0, 1, ... in their order."""
-    order = np.argsort(units, kind="stable")
-    ordered = units[order]
+def _occurrence(units: Ints, rows: Ints) -> Ints:
+    """Number the occurrences of each unit: 0, 1, ..., alike where rows are equal."""
+    if len(np.unique(units)) == len(units):
+        return np.zeros_like(units)
+    _, first, inverse = np.unique(
+        np.column_stack([units, rows]), axis=0, return_index=True, return_inverse=True
+    )
+    chosen = np.sort(first)  # the first of equal ones
+    order = np.argsort(units[chosen], kind="stable")
+    ordered = units[chosen][order]
     starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
     lengths = np.diff(np.r_[starts, len(ordered)])
-    numbers = np.empty(len(units), np.int64)
-    numbers[order] = np.arange(len(units)) - np.repeat(starts, lengths)
+    numbers = np.zeros(len(units), np.int64)
+    numbers[chosen[order]] = np.arange(len(chosen)) - np.repeat(starts, lengths)
+    return numbers[first[inverse.ravel()]]
+
+
+def _row_places(units: Ints, rows: Ints) -> Ints:
+    """One place for each row of places, unequal where a unit's rows are."""
+    together = np.column_stack([units, rows])
+    if len(np.unique(together[:, :2], axis=0)) == len(np.unique(together, axis=0)):
+        return rows[:, 0]
+    return _occurrence(units, rows)
+
+
+def _numbered(*arrays: Ints) -> Ints:
+    """Number the combinations of several arrays' values, position by position."""
+    numbers = np.zeros(arrays[0].size, np.int64)
+    for array in arrays:
+        values, own = np.unique(array, return_inverse=True)
+        numbers = numbers * len(values) + own.ravel()
+        numbers = np.unique(numbers, return_inverse=True)[1].ravel()
     return numbers
+
+
+def _positions(like: Ints) -> Ints:
+    """The number of each position of an array."""
+    return np.arange(like.size).reshape(like.shape)
+
+
+def _repeats(units: Ints, places: Ints) -> bool:
+    """Whether several positions have one unit and one place."""
+    if len(np.unique(units)) == units.size:
+        return False
+    return bool(_numbered(units, places).max() + 1 < units.size)
+
+
+def _constant(dims: Sequence[int], units: Ints, places: Ints) -> set[int]:
+    """Axes along which a block's units and places are equal."""
+    return {
+        dim
+        for at, dim in enumerate(dims)
+        if units.shape[at] > 1
+        and all((a == a.take([0], at)).all() for a in (units, places))
+    }
+
+
+def _meets(block: Block, runs: Sequence[Sequence[int]]) -> bool:
+    """Whether a block reaches over an axis of any of these runs."""
+    return any(not set(block.dims).isdisjoint(run) for run in runs)
 
 
 def _linked(sets: Sequence[Sequence[int]]) -> list[set[int]]:

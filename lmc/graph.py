@@ -17,6 +17,7 @@ from torch.func import functional_call
 from torch.fx import GraphModule, Interpreter, Node
 from torch.utils import _pytree as pytree
 
+from lmc.caches import forgetful, kept_tensors
 from lmc.exported import (
     Place,
     Program,
@@ -94,6 +95,8 @@ class Graph:
         The operations in the order of their execution.
     tensors : dict of str to str
         State-dict name of each placeholder that is a parameter or buffer.
+    constants : dict of str to torch.Tensor
+        Value of each placeholder that is a tensor outside the state dict.
     parameters, buffers : tuple of str
         Names in the state dict, in its order.
     layers : tuple of Layer
@@ -109,10 +112,13 @@ class Graph:
         self._program = program
         self.nodes = tuple(program.graph.nodes)
         self.tensors: dict[str, str] = {}
+        self.constants: dict[str, Tensor] = {}
         for spec in program.graph_signature.input_specs:
             if spec.kind in (InputKind.PARAMETER, InputKind.BUFFER):
                 assert spec.target is not None
                 self.tensors[spec.arg.name] = spec.target
+            if isinstance(value := program.constants.get(spec.target or ""), Tensor):
+                self.constants[spec.arg.name] = value
         self.parameters = tuple(
             name for name, _ in model.named_parameters(remove_duplicate=False)
         )
@@ -460,7 +466,10 @@ def trace(model: nn.Module, *example_inputs: Any) -> Graph:
         example_inputs,
     )
     try:
-        program = torch.export.export(model, example_inputs, dynamic_shapes=shapes)
+        program = forgetful(
+            model,
+            lambda: torch.export.export(model, example_inputs, dynamic_shapes=shapes),
+        )
     except Exception as error:  # torch.export raises many unrelated classes
         try:
             with torch.no_grad():
@@ -486,8 +495,8 @@ def call(
 ) -> Any:
     """Run a module with the given parameters and buffers in place of its own.
 
-    Buffers are copied, so that neither ``state`` nor the module is changed by a model
-    that writes into them.
+    Buffers are copied, and what the module keeps in attributes is restored, so that
+    neither ``state`` nor the module is changed, and no call sees what another left.
 
     Raises
     ------
@@ -513,7 +522,9 @@ def call(
         if isinstance(value, Tensor) and not value.is_inference()
     ]
     versions = [tensor._version for tensor in tensors]
-    outputs = functional_call(model, own, inputs, tie_weights=False)
+    outputs = forgetful(
+        model, lambda: functional_call(model, own, inputs, tie_weights=False)
+    )
     if not expendable and versions != [tensor._version for tensor in tensors]:
         raise ValueError(
             f"{type(model).__name__} changes its inputs in place, and they are used "
@@ -531,7 +542,9 @@ def without_tensors(model: nn.Module) -> nn.Module:
         else nn.Parameter(torch.empty(0), requires_grad=False)
         for tensor in model.state_dict(keep_vars=True).values()
     }
-    return copy.deepcopy(model, memo=dict(empty))
+    # Tensors with a gradient's graph have no copy.
+    computed = {id(t): t.detach() for t in kept_tensors(model) if not t.is_leaf}
+    return copy.deepcopy(model, memo={**computed, **empty})
 
 
 def _aliases(model: nn.Module) -> dict[str, tuple[str, ...]]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from lmc.batches import as_arguments, pairs
+from lmc.discovery import discover
 from lmc.graph import Graph, State
 from lmc.interpolation import average
 from lmc.matching import (
@@ -26,7 +27,7 @@ from lmc.matching.matchers import NEED_BATCHES, matcher
 from lmc.permutation import Permutation
 from lmc.repairing import STALE_STATISTICS, Repair, check_renormalization
 from lmc.report import Metric, Report, alignments, scores
-from lmc.symmetry import Symmetry, discover
+from lmc.symmetry import Symmetry
 
 Many = Callable[..., ManyMatching]
 

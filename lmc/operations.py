@@ -72,12 +72,16 @@ POOLING = {
     "upsample_nearest_exact2d": 2,
     "upsample_bilinear2d": 2,
     "upsample_bicubic2d": 2,
+    "_upsample_bilinear2d_aa": 2,
+    "_upsample_bicubic2d_aa": 2,
+    "_upsample_lanczos2d_aa": 2,
     "upsample_trilinear3d": 3,
 }
 """Pooling and interpolation over the last axes, channel by channel: of how many."""
 
 RESHAPES = frozenset(
-    "flatten view reshape _unsafe_view squeeze unsqueeze unflatten".split()
+    "flatten view reshape reshape_as view_as _unsafe_view squeeze unsqueeze "
+    "unflatten".split()
 )
 
 JOINS = SUMS | frozenset("cat stack maximum minimum".split())

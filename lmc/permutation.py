@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from lmc.symmetry import Group, Site, Symmetry
+from lmc.symmetry import Group, Site, Symmetry
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,12 +200,30 @@ class Permutation:
         """
         self.symmetry.check(state)
         permuted = dict(state)
+        for name, orders in self._orders(state).items():
+            for axes, order in orders:
+                permuted[name] = reordered(permuted[name], axes, order)
+        return permuted
+
+    def _orders(
+        self, state: Mapping[str, Tensor]
+    ) -> dict[str, list[tuple[tuple[int, ...], Tensor]]]:
+        """Compose what moves each tensor: orders of some of its axes, one by one."""
+        orders: dict[str, list[tuple[tuple[int, ...], Tensor]]] = {}
         for name, group in self.symmetry.groups.items():
             # Blocks have moved as wholes before, by the parent's own sites.
-            inside = inside_blocks(self.indices[name])
+            inside = inside_blocks(self.indices[name].cpu())
+            if torch.equal(inside, torch.arange(len(inside))):
+                continue
             for site in group.sites:
-                permuted[site.name] = permute_site(permuted[site.name], site, inside)
-        return permuted
+                found = orders.setdefault(site.name, [])
+                if not found or found[-1][0] != site.axes:
+                    shape = state[site.name].shape
+                    length = math.prod(shape[axis] for axis in site.axes)
+                    found.append((site.axes, torch.arange(length)))
+                order = found[-1][1]
+                order[site.positions] = order[site.positions[inside]]
+        return orders
 
 
 def inside_blocks(indices: Tensor) -> Tensor:

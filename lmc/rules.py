@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.fx import Node
+from torch.utils import _pytree as pytree
 
 from lmc.axes import Algebra, Axes, Block
 from lmc.exported import argument, operation_name
-from lmc.operations import ELEMENTWISE, FACTORIES, POOLING, RESHAPES
-from lmc.units import Ints, TooFine, Units
+from lmc.operations import ELEMENTWISE, FACTORIES, IDENTITIES, POOLING, RESHAPES
+from lmc.units import MAY_BE_FREE, Ints, TooFine, Units
 
 
 class Shapes:
@@ -30,21 +31,23 @@ class Shapes:
         self.refused: list[str] = []
         self.tensors: dict[str, Axes] = {}
         """Axes of the parameters and buffers, by one of their names."""
-        self._sources: dict[str, str] = {}
-        self._axes: dict[str, Axes | list[Axes]] = {}
+        self.constants: dict[Node, Tensor] = {}
+        """Values of tensors that are known: lists of positions in the model's code."""
+        self._sources: dict[Node, str] = {}
+        self._axes: dict[Node, Axes | list[Axes]] = {}
 
     def place(self, node: Node, name: str) -> None:
         """Note that a node is the parameter or buffer of this name."""
-        self._sources[node.name] = name
+        self._sources[node] = name
 
     def refine(self, node: Node, axes: Axes) -> None:
         """Replace the axes of a parameter by more precise ones."""
-        self.tensors[self._sources[node.name]] = axes
+        self.tensors[self._sources[node]] = axes
 
     def __setitem__(self, node: Node, axes: Axes | list[Axes]) -> None:
         if isinstance(axes, Axes) and len(node.users) != 1:
             axes = replace(axes, view=None)  # what one use refines, others would miss
-        self._axes[node.name] = axes
+        self._axes[node] = axes
 
     def __getitem__(self, node: Node) -> Axes:
         axes = self._find(node)
@@ -60,9 +63,9 @@ class Shapes:
         return [axes] if isinstance(axes, Axes) else axes
 
     def _find(self, node: Node) -> Axes | list[Axes]:
-        if node.name in self._sources:
-            return self.tensors[self._sources[node.name]]
-        return self._axes.get(node.name, [])
+        if node in self._sources:
+            return self.tensors[self._sources[node]]
+        return self._axes.get(node, [])
 
 
 class Refused(Exception):
@@ -76,6 +79,10 @@ class Call:
         self.node = node
         self.shapes = shapes
         self.algebra = Algebra(shapes.units, where(node), shapes.tensors)
+        self.positions = Algebra(
+            shapes.units, f"{MAY_BE_FREE}: its positions are values of {where(node)}"
+        )
+        """Pins axes whose positions a tensor of integers counts."""
 
     def given(self, which: int | str, default: Any = None) -> Any:
         """Return an argument as the graph has it, by position or name."""
@@ -144,6 +151,8 @@ def rule(*operations: str) -> Callable[[Rule], Rule]:
 def apply_rule(node: Node, shapes: Shapes) -> None:
     """Find the axes of a node's result; pin what no rule explains.
 
+    What is computed without any unit, as masks and positions are, needs no rule.
+
     Parameters
     ----------
     node
@@ -164,11 +173,12 @@ def apply_rule(node: Node, shapes: Shapes) -> None:
     except Exception as error:
         fault = f"the rule fails ({type(error).__name__}: {error}) for"
         reason = f"{error if isinstance(error, Refused) else fault} {where(node)}"
-        shapes.refused.append(reason)
         algebra = Algebra(shapes.units, reason)
-        for source in node.all_input_nodes:
-            for axes in shapes.items(source):
-                algebra.pin(axes)
+        touched = [axes for n in node.all_input_nodes for axes in shapes.items(n)]
+        if any(map(algebra.free, touched)):
+            shapes.refused.append(reason)
+        for axes in touched:
+            algebra.pin(axes)
         shapes[node] = (
             Axes(sizes(value))
             if isinstance(value, Tensor)
@@ -203,15 +213,24 @@ def where(node: Node) -> str:
 
 @rule(*ELEMENTWISE)
 def _elementwise(call: Call) -> Axes:
-    if operation_name(call.node) == "prelu" and call.axes(1).sizes != (1,):
+    name = operation_name(call.node)
+    if name == "prelu" and call.axes(1).sizes != (1,):
         return call.along(call.axes(0), [1], [1])
+    if name in IDENTITIES:  # a second tensor says which dtype or device
+        if call.given(0) in call.shapes.constants:
+            call.shapes.constants[call.node] = call.shapes.constants[call.given(0)]
+        return call.aligned([call.axes(0)])
     return call.aligned(call.tensors)
 
 
 @rule(*FACTORIES)
 def _factory(call: Call) -> Axes:
-    if operation_name(call.node) in ("tril", "triu") and call.axes(0).blocks:
+    name = operation_name(call.node)
+    if name in ("tril", "triu") and call.axes(0).blocks:
         raise Refused("units are told apart by")
+    if name.removeprefix("new_").removesuffix("_like") in ("zeros", "ones", "full"):
+        even = frozenset(dim for dim, size in enumerate(call.sizes) if size > 1)
+        return Axes(call.sizes, (), even)
     return Axes(call.sizes)
 
 
@@ -229,8 +248,14 @@ def _gated(call: Call) -> Axes:
 
 @rule("batch_norm", "instance_norm")
 def _batch_norm(call: Call) -> Axes:
+    features = call.axes(0)
+    if call.given("training", False) or call.given("use_input_stats", False):
+        over = [0, *range(2, len(features.sizes))]
+        if operation_name(call.node) == "instance_norm":
+            over = over[1:]
+        call.algebra.reduce(features, over, keep=True)
     # Scale, shift, running mean and variance of each channel.
-    return call.along(_channelwise(call, 0, 2), range(1, 5), [1])
+    return call.along(features, range(1, 5), [1])
 
 
 @rule("layer_norm", "rms_norm")
@@ -259,6 +284,30 @@ def _softmax(call: Call) -> Axes:
     features = call.axes(0)
     call.algebra.reduce(features, [call.dim(1, features)], keep=True)
     return call.aligned([features])
+
+
+@rule("wrap_with_autocast", "wrap_with_set_grad_enabled")
+def _region(call: Call) -> list[Axes]:
+    """A part of the model in another mode: a graph of its own."""
+    number = next(
+        at
+        for at, value in enumerate(call.node.args)
+        if isinstance(value, Node) and value.op == "get_attr"
+    )
+    name, *given = call.node.args[number:]
+    assert isinstance(name, Node)
+    module = getattr(call.node.graph.owning_module, str(name.target))
+    inside = iter(given)
+    for node in module.graph.nodes:
+        if node.op == "placeholder":
+            outer = next(inside)
+            if isinstance(outer, Node) and outer in call.shapes:
+                call.shapes[node] = call.shapes[outer]
+        elif node.op == "call_function":
+            apply_rule(node, call.shapes)
+        elif node.op == "output":
+            return [axes for n in node.args[0] for axes in call.shapes.items(n)[:1]]
+    raise AssertionError("a graph has an output")
 
 
 # Sums over axes.
@@ -295,9 +344,20 @@ def _extremum(call: Call) -> Axes | list[Axes]:
         return _reduction(call)
     features = call.axes(0)
     dim = call.dim(1, features)
-    features = call.algebra.pin(features, [dim])  # the index is a position
+    if any(user.args[1] and user.users for user in call.node.users):
+        features = call.positions.pin(features, [dim])
     kept = call.algebra.reduce(features, [dim], bool(call.given("keepdim", False)))
     return [kept, kept]
+
+
+@rule("topk", "sort")
+def _sorted(call: Call) -> list[Axes]:
+    features = call.axes(0)
+    dim = call.dim("dim", features, -1)
+    if any(user.args[1] and user.users for user in call.node.users):
+        features = call.positions.pin(features, [dim])
+    kept = call.algebra.reduce(features, [dim], keep=True)
+    return [Axes(shape, kept.blocks) for shape in call.each]
 
 
 @rule(*POOLING)
@@ -310,7 +370,7 @@ def _pooling(call: Call) -> Axes | list[Axes]:
     algebra.pin(Axes(features.sizes, tuple(alone)))
     rest = tuple(block for block in features.blocks if block not in alone)
     pooled = Axes(features.sizes, rest)
-    if any(pooled.over(dim) for dim in pixels) and not name.startswith("upsample"):
+    if any(pooled.over(dim) for dim in pixels) and "upsample" not in name:
         # Units at each pixel: those of one window become one.
         for dim in pixels:
             pooled = algebra.windows(pooled, dim, _windows(call, dim))
@@ -367,10 +427,15 @@ def _einsum(call: Call) -> Axes:
 
 @rule("scaled_dot_product_attention")
 def _attention(call: Call) -> Axes:
-    if call.given("enable_gqa", False):
-        raise Refused("no rule for grouped queries in")
     query, key, value = (call.axes(which) for which in range(3))
     *batch, length, _ = query.sizes
+    if call.given("enable_gqa", False):  # several query heads for each key and value
+        heads = len(batch) - 1
+        key, value = (
+            call.algebra.take(axes, heads, np.arange(batch[-1]) * size // batch[-1])
+            for axes in (key, value)
+            for size in axes.sizes[heads : heads + 1]
+        )
     logits = (*batch, length, key.sizes[-2])
     rank = len(logits)
     turned = call.algebra.permute(key, [*range(rank - 2), rank - 1, rank - 2])
@@ -384,6 +449,63 @@ def _attention(call: Call) -> Axes:
         )
     weights = call.algebra.combine([(weights, range(rank))], range(rank), logits)
     return _product(call, weights, value, call.sizes)
+
+
+@rule("lstm", "gru", "rnn_tanh", "rnn_relu")
+def _recurrent(call: Call) -> list[Axes]:
+    gates = {"lstm": 4, "gru": 3}.get(operation_name(call.node), 1)
+    if isinstance(call.given("has_biases"), Node):
+        raise Refused("packed sequences in")
+    algebra = call.algebra
+    features = algebra.pin(call.axes(0), [0, 1])  # samples and times
+    starts = [call.shapes[n] for n in pytree.tree_leaves(call.given(1))]
+    parameters = [call.shapes[node] for node in call.given(2)]
+    directions = 2 if call.given("bidirectional") else 1
+    each = 4 if call.given("has_biases") else 2
+    if len(parameters) != each * directions * call.given("num_layers"):
+        raise Refused("no rule for projections in")
+    states = []
+    for layer in range(call.given("num_layers")):
+        outputs = []
+        for number in range(directions * layer, directions * (layer + 1)):
+            inner, outer, *biases = parameters[each * number : each * (number + 1)]
+            given = _gated_sums(call, gates, features, inner, biases[:1])
+            state = algebra.combine(
+                [(g, range(3)) for g in given], range(3), given[0].sizes
+            )
+            again = _gated_sums(call, gates, state, outer, biases[1:])
+            terms = [(axes, [0, 1, 2]) for axes in (*given, *again)]
+            for start in starts:
+                terms.append((algebra.take(start, 0, np.array([number])), [3, 4, 2]))
+            outputs.append(algebra.combine(terms, range(3), given[0].sizes))
+        states += outputs
+        features = algebra.cat(outputs, 2)
+    # The last states: other units for each layer and direction.
+    units, places = (
+        np.stack([getattr(block, which) for s in states for block in s.over(2)])
+        for which in ("units", "places")
+    )
+    last = Axes(call.each[1], (Block((0, 2), units, places),))
+    return [features, *[last] * len(starts)]
+
+
+def _gated_sums(
+    call: Call, gates: int, features: Axes, weight: Axes, bias: Sequence[Axes]
+) -> list[Axes]:
+    """Inner products with each gate's rows of a weight, gate by gate."""
+    algebra, rows = call.algebra, weight.sizes[0]
+    operands: list[tuple[Axes, Sequence[int]]] = [
+        (features, [0, 1, 3]),
+        (weight, [2, 3]),
+    ]
+    operands += [(axes, [2]) for axes in bias]
+    times = features.sizes[:2]
+    sums = algebra.combine(operands, [0, 1, 2], (*times, rows))
+    split = algebra.reshape(sums, (*times, gates, rows // gates))
+    return [
+        algebra.reshape(algebra.take(split, 2, np.array([g])), (*times, rows // gates))
+        for g in range(gates)
+    ]
 
 
 @rule("conv1d", "conv2d", "conv3d")
@@ -528,7 +650,7 @@ def _slice(call: Call) -> Axes:
 def _index_select(call: Call) -> Axes:
     features = call.axes(0)
     call.algebra.pin(call.axes(2))
-    features = call.algebra.pin(features, [call.dim(1, features)])
+    features = call.positions.pin(features, [call.dim(1, features)])
     return Axes(call.sizes, features.blocks)
 
 
@@ -536,14 +658,31 @@ def _index_select(call: Call) -> Axes:
 def _index(call: Call) -> Axes:
     features, indices = call.axes(0), call.given(1)
     at = [dim for dim, index in enumerate(indices) if index is not None]
+    known = call.shapes.constants.get(indices[at[0]])
+    if (
+        len(at) == 1
+        and known is not None
+        and known.ndim == 1
+        and known.dtype != torch.bool
+    ):
+        size = features.sizes[at[0]]
+        return call.algebra.take(features, at[0], known.numpy().astype(np.int64) % size)
     for dim in at:
         call.algebra.pin(call.shapes[indices[dim]])
-    features = call.algebra.pin(features, at)
-    if len(at) != 1:
-        if features.blocks:
-            raise Refused("no rule for several indices in")
-        return Axes(call.sizes)
-    return _indexed(features, at[0], call.shapes[indices[at[0]]], call.sizes)
+    features = call.positions.pin(features, at)
+    rank = max(len(call.shapes[indices[dim]].sizes) for dim in at)
+    # The axes of the indices stand where theirs are, or in front if these are apart.
+    together = at == [*range(at[0], at[-1] + 1)]
+    first = at[0] if together else 0
+    rest = [dim for dim in range(len(features.sizes)) if dim not in at]
+    moved = {dim: n + rank * (n >= first) for n, dim in enumerate(rest)}
+    return Axes(
+        call.sizes,
+        tuple(
+            Block(tuple(moved[dim] for dim in b.dims), b.units, b.places)
+            for b in features.blocks
+        ),
+    )
 
 
 @rule("roll")
@@ -576,6 +715,16 @@ def _repeat(call: Call) -> Axes:
         index = np.arange(size) % features.sizes[dim]
         features = call.algebra.take(features, dim, index)
     return features
+
+
+@rule("repeat_interleave")
+def _repeat_interleave(call: Call) -> Axes:
+    features, count = call.axes(0), call.given("repeats")
+    if not isinstance(count, int) or call.given("dim") is None:
+        raise Refused("no rule for flattened axes or computed counts in")
+    dim = call.dim("dim", features)
+    index = np.arange(features.sizes[dim] * count) // count
+    return call.algebra.take(features, dim, index)
 
 
 @rule("pad", "constant_pad_nd")
@@ -615,6 +764,16 @@ def _im2col(call: Call) -> Axes:
         )
     turned = call.algebra.permute(features, [0, 1, 4, 5, 2, 3])
     return call.algebra.reshape(turned, call.sizes)
+
+
+@rule("col2im")
+def _col2im(call: Call) -> Axes:
+    features, kernel = call.axes(0), call.given("kernel_size")
+    *batch, _, places = features.sizes
+    channels = call.sizes[len(batch)]
+    split = call.algebra.reshape(features, (*batch, channels, *kernel, places))
+    kept = call.algebra.pin(split, range(len(batch) + 1, len(split.sizes)))
+    return Axes(call.sizes, kept.blocks)
 
 
 @rule("channel_shuffle")
@@ -718,7 +877,7 @@ def _convolved(
     rank = len(images.sizes)
     if rank != len(weight.sizes):
         raise Refused("no batch axis in")
-    images = call.algebra.pin(images, range(2, rank))
+    images = call.algebra.pin(images, [d for d in range(2, rank) if _moves(call, d)])
     pixels = range(1, rank - 1)
     if groups == 1:
         letters = [channel, made] if inputs == 0 else [made, channel]
@@ -728,10 +887,27 @@ def _convolved(
     else:
         sides = _grouped(call, groups, weight)
         terms = [(sides[inputs], [channel]), (sides[outputs], [made])]
-    terms.append((Axes(images.sizes[:2], images.blocks), [sample, channel]))
+    sizes = (*images.sizes[:2], *call.sizes[2:])
+    terms.append((Axes(sizes, images.blocks), [sample, channel, *pixels]))
     if call.has(2):
         terms.append((call.axes(2), [made]))
     return call.algebra.combine(terms, [sample, made, *pixels], call.sizes)
+
+
+def _moves(call: Call, dim: int) -> bool:
+    """Whether a convolution moves or mixes the positions along an axis of pixels."""
+
+    def setting(which: str, default: int) -> int:
+        given = call.given(which)
+        given = [default] if given is None or isinstance(given, str) else given
+        return int(given[(dim - 2) % len(given)])
+
+    return (
+        call.axes(1).sizes[dim] > 1
+        or setting("stride", 1) > 1
+        or setting("padding", 0) > 0
+        or setting("output_padding", 0) > 0
+    )
 
 
 def _grouped(call: Call, groups: int, weight: Axes) -> tuple[Axes, Axes]:
@@ -744,6 +920,8 @@ def _grouped(call: Call, groups: int, weight: Axes) -> tuple[Axes, Axes]:
     algebra, units = call.algebra, call.shapes.units
     rows, columns = weight.sizes[:2]
     mine = [b for b in weight.blocks if b.dims == (0,)]
+    if columns == 1 and 0 in weight.even:  # equal kernels, wherever the channels go
+        mine = [Block((0,), units.new(rows), np.zeros(rows, np.int64))]
     outer = Axes((rows,), tuple(mine))
     split = algebra.reshape(outer, (groups, rows // groups))
     holders = algebra.reduce(split, [1], keep=False)

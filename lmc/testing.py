@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lmc.discovery import discover as discover_symmetry
 from lmc.models.locally_connected import LocallyConnected2d
 from lmc.models.norm import norm_layer
 from lmc.symmetry import Symmetry
-from lmc.symmetry import discover as discover_symmetry
 
 CHANNELS, PIXELS, CLASSES = 2, 8, 3
 

@@ -4,11 +4,12 @@ A *unit* starts as one position on one axis of a parameter or buffer.  Operation
 tie units together (channel 3 of a layer's output is channel 3 of the next layer's
 input), hold them as blocks of another unit (the channels of an attention head) or
 tell them apart by position, which pins them.  Units that nothing tells apart may be
-permuted; colour refinement on the graph of ties finds them.
+permuted; colour refinement on the graph of ties and blocks finds them.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,9 @@ from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 Hashes = NDArray[np.uint64]
+
+MAY_BE_FREE = "may be free"
+"""In the reason of what is pinned only because the algebra has no name for it."""
 
 _NOWHERE = -1
 """In place of the unit that holds another one as part of a block."""
@@ -44,6 +48,21 @@ class Family:
     size: int
     parent: "Family | None"
 
+    @property
+    def copies(self) -> int:
+        """Number of blocks."""
+        return len(self.members) // self.size
+
+
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """A unit that moves as a row of others does, with the operation that says so."""
+
+    holder: int
+    content: Ints
+    operation: int
+    reason: str
+
 
 class TooFine(Exception):
     """Parameters that were given units of their own at each batch position in vain."""
@@ -61,15 +80,30 @@ class Units:
     alike
         Parameters whose units are the same at all batch positions: it was found
         that they cannot be told apart there.
+
+    Examples
+    --------
+    Four units in two blocks, and two others that are tied to the blocks:
+
+    >>> units = Units()
+    >>> inner, outer = units.new(4), units.new(2)
+    >>> units.see(inner, 0 * inner)  # something treats all four alike
+    >>> holders = units.blocks(inner.reshape(2, 2), "an operation")
+    >>> units.tie(outer, holders, (0 * outer, 0 * outer))
+    >>> [(family.size, family.copies) for family in units.families()]
+    [(2, 1), (2, 2)]
     """
 
     def __init__(self, alike: frozenset[str] = frozenset()) -> None:
         self.alike = alike
         self._fine: dict[int, str] = {}  # the parameter that a unit was made for
         self._leader: list[int] = []  # union-find over ties
-        self._block: list[int] = []  # by leader: a unit that holds it
         self._reason: list[str | None] = []
-        self._held: list[tuple[frozenset[int], str]] = []  # blocks with why they are
+        self._blocks: list[_Block] = []
+        self._found: dict[frozenset[int], int] = {}  # by content: what holds it
+        self._holders: dict[int, list[int]] = {}  # by leader: the units that hold it
+        self._shared: dict[int, str] = {}  # by leader: why its order stays as it is
+        self._parent: dict[int, int] = {}  # by leader, once settled
         self._ties: list[tuple[Ints, Ints, Hashes]] = []
         self._seen: list[tuple[Ints, Hashes]] = []
         self._touched: set[int] = set()
@@ -86,7 +120,6 @@ class Units:
         if fine is not None:
             self._fine.update(dict.fromkeys(range(first, first + count), fine))
         self._leader.extend(range(first, first + count))
-        self._block.extend([_NOWHERE] * count)
         self._reason.extend([reason] * count)
         return np.arange(first, first + count)
 
@@ -124,14 +157,21 @@ class Units:
             leader = self.leader(unit)
             self._reason[leader] = self._reason[leader] or reason
 
-    def clash(self, units: Ints, reason: str) -> None:
+    def clash(self, units: Ints, reason: str, certain: bool = False) -> None:
         """Pin what cannot be expressed, unless coarser units may express it.
+
+        The reason says that it may be free unless it is ``certain`` not to be.
 
         Raises
         ------
         TooFine
             Some of the units are those of a parameter at each batch position.
         """
+        self._coarsen(units)
+        self.pin(units, reason if certain else f"{MAY_BE_FREE}: {reason}")
+
+    def _coarsen(self, units: Ints) -> None:
+        """Ask for coarser units if any of these are fine ones."""
         if self._fine:
             leaders = set(map(self.leader, units.ravel().tolist()))
             fine = {
@@ -141,7 +181,6 @@ class Units:
             }
             if fine:
                 raise TooFine(frozenset(fine))
-        self.pin(units, reason)
 
     def untouched(self, units: Ints) -> bool:
         """Whether nothing is known of these units yet."""
@@ -150,30 +189,28 @@ class Units:
     def blocks(self, rows: Ints, reason: str) -> Ints:
         """Return for each row of units the unit that holds the row as a block.
 
-        A row that is one unit is its own block.  Rows that cut through blocks found
-        before are pinned for ``reason``, as this algebra has no name for what moves
-        them.
+        A row that is one unit is its own block.  Rows that overlap each other are
+        pinned for ``reason``, as this algebra has no name for what moves them; rows
+        that cut through blocks found before are looked into by :meth:`settle`.
         """
         if rows.shape[1] == 1:
             return rows[:, 0]
         content = [frozenset(map(self.leader, row)) for row in rows.tolist()]
         if all(len(units) == 1 for units in content):
             return rows[:, 0]
-        holders: dict[frozenset[int], int] = {}
-        held: set[int] = set()
-        for units in dict.fromkeys(content):
-            found = {self.leader(b) for u in units if (b := self._block[u]) != _NOWHERE}
-            if len(found) > 1 or found & held or not held.isdisjoint(units):
-                self.clash(rows, reason)
-                return self.new(len(rows), reason)
-            holder = found.pop() if found else int(self.new(1)[0])
-            holders[units] = holder
-            held |= {holder, *units}
-        for units, holder in holders.items():
-            self._held.append((units, reason))
+        distinct = dict(zip(content, rows, strict=True))
+        if sum(map(len, distinct)) > len(frozenset[int]().union(*distinct)):
+            self.clash(rows, reason)
+            return self.new(len(rows), f"{MAY_BE_FREE}: {reason}")
+        operation = self._token()
+        for units, row in distinct.items():
+            if units not in self._found:
+                self._found[units] = int(self.new(1)[0])
+            holder = self._found[units]
+            self._blocks.append(_Block(holder, row, operation, reason))
             for unit in units:
-                self._block[unit] = holder
-        return np.array([holders[units] for units in content])
+                self._holders.setdefault(unit, []).append(holder)
+        return np.array([self._found[units] for units in content])
 
     def reason(self, unit: int) -> str | None:
         """Return why a unit is pinned; None if it is not."""
@@ -182,20 +219,19 @@ class Units:
     def anchors(self, units: Ints) -> Ints | None:
         """Return what keeps each unit near its place; None if there is no such thing.
 
-        That is the unit itself if it is pinned, else the pinned unit that holds it.
+        That is the unit itself if it is pinned, else a pinned unit that holds it.
         """
         distinct, inverse = np.unique(units, return_inverse=True)
         found = []
         for unit in distinct.tolist():
-            anchor, passed = unit, set()
-            while anchor != _NOWHERE and self.reason(anchor) is None:
-                if anchor in passed:
-                    return None
-                passed.add(anchor)
-                anchor = self._holder(self.leader(anchor))
-            if anchor == _NOWHERE:
+            waiting, passed = [unit], {unit}
+            while waiting and self.reason(waiting[0]) is None:
+                holders = self._holders.get(self.leader(waiting.pop(0)), [])
+                waiting += [holder for holder in holders if holder not in passed]
+                passed.update(holders)
+            if not waiting:
                 return None
-            found.append(anchor)
+            found.append(waiting[0])
         return np.array(found, np.int64)[inverse].reshape(units.shape)
 
     def _token(self) -> int:
@@ -210,12 +246,15 @@ class Units:
             a, b = b, a
         self._leader[b] = a
         self._reason[a] = self._reason[a] or self._reason[b]
-        mine, its = self._block[a], self._block[b]
-        self._block[a] = its if mine == _NOWHERE else mine
-        if _NOWHERE not in (mine, its) and self.leader(mine) != self.leader(its):
-            one = np.zeros(1, np.int64)
-            self._ties.append((np.array([mine]), np.array([its]), _hash(one, 0)))
-            self._unite(mine, its)
+        if b in self._holders:
+            self._holders.setdefault(a, []).extend(self._holders.pop(b))
+
+    def shared(self, unit: int) -> str | None:
+        """Return why a unit stays in its order beside others in its block, if it does.
+
+        It moves with the block.  Known once the families are.
+        """
+        return self._shared.get(self.leader(unit))
 
     def families(self) -> Iterator[Family]:
         """Find what may be permuted: families with at least two things in a block.
@@ -225,8 +264,7 @@ class Units:
         refinement decides; a thing with two units of one colour is pinned, since it
         is not known which of them corresponds to which of another thing.
         """
-        self._cut_cycles()
-        self._pin_overlaps()
+        self._settle()
         count = len(self._leader)
         leaders = np.fromiter(map(self.leader, range(count)), np.int64, count)
         colour = self._colours(count)
@@ -237,7 +275,8 @@ class Units:
         )
         doubled[leaders[order][1:][same]] = True
         for leader in np.flatnonzero(doubled).tolist():
-            self.pin(np.array([leader]), "positions that are tied among themselves")
+            why = f"{MAY_BE_FREE}: positions that are tied among themselves"
+            self.pin(np.array([leader]), why)
         self._pin_blocks()
         things: dict[int, list[int]] = {}
         for unit, leader in zip(order.tolist(), leaders[order].tolist(), strict=True):
@@ -248,28 +287,103 @@ class Units:
         parts = _Parts(self, things, inside, colour.tolist())
         yield from parts.families([inside[_NOWHERE]], None)
 
-    def _holder(self, leader: int) -> int:
-        block = self._block[leader]
-        return _NOWHERE if block == _NOWHERE else self.leader(block)
+    def _settle(self) -> None:
+        """Find what holds what: arrange the blocks as a forest.
 
-    def _cut_cycles(self) -> None:
-        """Pin and free blocks that came to hold themselves by a tie."""
-        for start in {self.leader(unit) for unit in range(len(self._leader))}:
-            path, unit = [start], start
-            while (unit := self._holder(unit)) != _NOWHERE and unit not in path:
-                path.append(unit)
-            if unit != _NOWHERE:
-                self.pin(np.array(path), "a block is tied to what it holds")
-                self._block[unit] = _NOWHERE
+        Of blocks that cross, as attention heads cross what all heads share, those
+        that hold more than the others do are kept.  The others stay in their order.
 
-    def _pin_overlaps(self) -> None:
-        """Pin blocks that came to share some of their units by ties, but not all."""
-        blocks: dict[int, frozenset[int]] = {}
-        for units, reason in self._held:
-            content = frozenset(map(self.leader, units))
+        Raises
+        ------
+        TooFine
+            Blocks that cross hold units of a parameter at each batch position.
+        """
+        self._unite_equal()
+        inside = self._insides()
+        around: dict[int, list[int]] = {}
+        for holder, content in inside.items():
             for unit in content:
-                if blocks.setdefault(unit, content) != content:
-                    self.pin(np.array([*blocks[unit], *content]), reason)
+                around.setdefault(unit, []).append(holder)
+        for unit, holders in around.items():
+            if (reason := self._reason[unit]) is not None:  # they would move it
+                self.pin(np.array(holders), reason)
+        leaves = _leaves(inside)
+        rivals = _Rivals(self, leaves)
+        moving = {holder for holder in inside if self._reason[holder] is None}
+        while crossing := _crossing(leaves, around, moving):
+            for pair in crossing:
+                loser = rivals.loser(*pair)
+                self._coarsen(np.array([*leaves[loser]]))
+                self._shared[loser] = (
+                    f"shared by blocks that are permuted, and {MAY_BE_FREE}: "
+                    f"{rivals.reasons[loser]}"
+                )
+            moving -= self._shared.keys()
+        for unit in {*around, *inside}:
+            own = leaves.get(unit, frozenset())
+            holders = [
+                holder
+                for holder in around.get(next(iter(own), unit), [])
+                if holder not in self._shared
+                and (unit in inside[holder] or (own and own < leaves[holder]))
+            ]
+            if holders:
+                self._parent[unit] = min(
+                    holders,
+                    key=lambda h: (h not in moving, len(leaves[h]), len(inside[h])),
+                )
+
+    def _unite_equal(self) -> None:
+        """Tie what holds the same."""
+        while True:
+            inside = self._insides()
+            found: dict[frozenset[int], int] = {}
+            pairs = [
+                (found.setdefault(content, holder), holder)
+                for holder, content in _leaves(inside).items()
+            ]
+            both = np.array(
+                [
+                    (one, other)
+                    for one, other in pairs
+                    if one != other
+                    and one not in inside[other]
+                    and other not in inside[one]
+                ]
+            )
+            if not len(both):
+                return
+            # Both ways and at once, so that no two of these ties differ.
+            first, second = np.concatenate([both, both[:, ::-1]]).T
+            self.tie(first, second, (0 * first, 0 * first))
+
+    def _insides(self) -> dict[int, frozenset[int]]:
+        """What each holder holds, with all inside that; pin what would hold itself."""
+        contents: dict[int, set[int]] = {}
+        for block in self._blocks:
+            content = contents.setdefault(self.leader(block.holder), set())
+            content.update(map(self.leader, block.content.tolist()))
+        found: dict[int, frozenset[int]] = {}
+
+        def visit(holder: int, path: tuple[int, ...]) -> frozenset[int]:
+            if holder not in found:
+                path = (*path, holder)
+                everything = set(contents[holder])
+                for unit in contents[holder]:
+                    if unit in path:
+                        cycle = np.array(path[path.index(unit) :])
+                        self.pin(cycle, "a block is tied to what it holds")
+                    elif unit in contents:
+                        everything |= visit(unit, path)
+                found[holder] = frozenset(everything - {holder})
+            return found[holder]
+
+        for holder in contents:
+            visit(holder, ())
+        return found
+
+    def _holder(self, leader: int) -> int:
+        return self._parent.get(leader, _NOWHERE)
 
     def _pin_blocks(self) -> None:
         """Pin what holds a pinned unit: it would move it."""
@@ -286,12 +400,16 @@ class Units:
         as one in 10^9 in a model with 100,000 units, and would not pass the
         certificate.
         """
-        colour = np.zeros(count, np.uint64)
+        colour = self._told_apart(count)
         for units, token in self._seen:
             np.add.at(colour, units, _hash(token))
-        if not self._ties:
+        edges = [*self._ties]
+        for block in self._blocks:  # what is held differs as what holds it does
+            holder = np.full(len(block.content), block.holder)
+            edges.append((holder, block.content, _hash(np.zeros_like(holder), 3)))
+        if not edges:
             return colour
-        first, second, label = map(np.concatenate, zip(*self._ties, strict=True))
+        first, second, label = map(np.concatenate, zip(*edges, strict=True))
         there, back = _hash(label, 1), _hash(label, 2)
         number = 0
         while (found := len(np.unique(colour))) > number:
@@ -301,6 +419,86 @@ class Units:
             np.add.at(refined, second, _hash(colour[first] + back))
             colour = refined
         return colour
+
+    def _told_apart(self, count: int) -> Hashes:
+        """A colour of its own for each unit that holds others and does not move.
+
+        What is shared by blocks gets equal ones in each block that holds it.
+        """
+        colour = np.zeros(count, np.uint64)
+        for block in self._blocks:
+            if self.reason(block.holder) is not None:
+                colour[block.holder] = _hash(np.array([block.holder]), 4)[0]
+        members: dict[int, list[int]] = {}
+        for unit in range(count if self._shared else 0):
+            if (leader := self.leader(unit)) in self._shared:
+                members.setdefault(leader, []).append(unit)
+        number: dict[int, int] = {}
+        for leader in sorted(members, key=lambda leader: members[leader][0]):
+            parent = self._holder(leader)
+            start = number.get(parent, 0)
+            number[parent] = start + len(members[leader])
+            numbers = np.arange(start, number[parent])
+            colour[members[leader]] = _hash(numbers, 5)
+        return colour
+
+
+class _Rivals:
+    """Blocks that cross each other: which of them to keep."""
+
+    def __init__(self, units: Units, leaves: dict[int, frozenset[int]]):
+        self._leaves = leaves
+        self.reasons: dict[int, str] = {}
+        self._operations: dict[int, set[int]] = {}
+        self._kin: dict[int, frozenset[int]] = {}
+        together: dict[int, set[int]] = {}
+        for block in units._blocks:
+            holder = units.leader(block.holder)
+            self.reasons.setdefault(holder, block.reason)
+            self._operations.setdefault(holder, set()).add(block.operation)
+            together.setdefault(block.operation, set()).update(leaves[holder])
+        self._together = together
+
+    def loser(self, one: int, other: int) -> int:
+        """Return the one that holds less beside what the other's like hold."""
+        rest = [
+            len(self._leaves[mine] - self._all_like(its))
+            for mine, its in ((one, other), (other, one))
+        ]
+        if rest[0] != rest[1]:
+            return other if rest[0] > rest[1] else one
+        return max(one, other, key=lambda holder: min(self._operations[holder]))
+
+    def _all_like(self, holder: int) -> frozenset[int]:
+        """What all blocks hold that the same operations found."""
+        if holder not in self._kin:
+            found = (self._together[number] for number in self._operations[holder])
+            self._kin[holder] = frozenset[int]().union(*found)
+        return self._kin[holder]
+
+
+def _leaves(inside: dict[int, frozenset[int]]) -> dict[int, frozenset[int]]:
+    """Of what each block holds, that which holds nothing itself."""
+    return {
+        holder: frozenset(unit for unit in content if unit not in inside)
+        for holder, content in inside.items()
+    }
+
+
+def _crossing(
+    leaves: dict[int, frozenset[int]], around: dict[int, list[int]], moving: set[int]
+) -> set[tuple[int, int]]:
+    """Find pairs of blocks that have units in common, of which none holds the other."""
+    pairs: set[tuple[int, int]] = set()
+    nested: set[tuple[int, int]] = set()
+    for unit, holders in around.items():
+        if unit in leaves:
+            continue
+        found = [holder for holder in holders if holder in moving]
+        for pair in pairwise(sorted(found, key=lambda holder: len(leaves[holder]))):
+            if pair not in nested and pair not in pairs:
+                (nested if leaves[pair[0]] <= leaves[pair[1]] else pairs).add(pair)
+    return pairs
 
 
 class _Parts:

@@ -10,17 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from lmc.batches import logits_of
+from lmc.certificate import CertificateError
 from lmc.command import checkpoints, data, models
 from lmc.command.checkpoints import Checkpoint
 from lmc.command.errors import CommandError
 from lmc.command.output import Said
+from lmc.discovery import discover
 from lmc.graph import State, TraceError
 from lmc.matching import MATCHERS, Matcher
 from lmc.matching.matchers import NEED_BATCHES
 from lmc.permutation import Permutation
 from lmc.report import Metric
 from lmc.stored import load_symmetry, save_symmetry
-from lmc.symmetry import CertificateError, Symmetry, discover
+from lmc.symmetry import Symmetry
 from lmc.version import __version__
 
 

@@ -1,8 +1,10 @@
 """The algebra of axes, against numpy on a tensor that holds every element's unit."""
 
+import doctest
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmc.axes import Algebra, Axes, Block, fresh
@@ -25,6 +27,11 @@ def channels(units: Units, shape: tuple[int, ...]) -> Axes:
     return Axes(shape, (block,))
 
 
+def doubled(array: np.ndarray, dim: int) -> np.ndarray:
+    """An array twice, one behind the other."""
+    return np.concatenate([array, array], dim)
+
+
 @st.composite
 def shapes_of(draw: st.DrawFn, size: int) -> tuple[int, ...]:
     """Draw a shape with this number of elements."""
@@ -36,6 +43,7 @@ def shapes_of(draw: st.DrawFn, size: int) -> tuple[int, ...]:
     return (*shape, size)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(SHAPES), st.data())
 def test_moving_data_moves_units(shape, data):
     """View, permute, take, expand and cat do to units what numpy does."""
@@ -43,15 +51,16 @@ def test_moving_data_moves_units(shape, data):
     algebra = Algebra(units, "why")
     axes = channels(units, shape)
     array = written(axes)
+    values = np.arange(array.size).reshape(shape)
     for _ in range(data.draw(st.integers(1, 5))):
         kind = data.draw(st.sampled_from(["view", "permute", "take", "expand", "cat"]))
         dim = data.draw(st.integers(0, array.ndim - 1))
         if kind == "view":
             new = data.draw(shapes_of(array.size))
-            axes, array = algebra.reshape(axes, new), array.reshape(new)
+            axes, move = algebra.reshape(axes, new), (np.reshape, new)
         elif kind == "permute":
             order = data.draw(st.permutations(range(array.ndim)))
-            axes, array = algebra.permute(axes, order), array.transpose(order)
+            axes, move = algebra.permute(axes, order), (np.transpose, order)
         elif kind == "take":
             most = array.shape[dim]
             index = np.array(
@@ -59,21 +68,26 @@ def test_moving_data_moves_units(shape, data):
                     : data.draw(st.integers(1, most))
                 ]
             )
-            axes, array = algebra.take(axes, dim, index), array.take(index, dim)
+            axes, move = algebra.take(axes, dim, index), (np.take, index, dim)
         elif kind == "expand":
             new = (2, *array.shape)
-            axes, array = algebra.expand(axes, new), np.broadcast_to(array, new)
+            axes, move = algebra.expand(axes, new), (np.broadcast_to, new)
         else:
-            axes = algebra.cat([axes, axes], dim)
-            array = np.concatenate([array, array], dim)
+            axes, move = algebra.cat([axes, axes], dim), (doubled, dim)
+        array, values = (move[0](a, *move[1:]) for a in (array, values))
         assert axes.sizes == array.shape
         if not axes.blocks:  # a single unit is left, which needs no axis
             assert len(np.unique(array)) == 1
             return
         assert (written(axes) == array).all()
         (block,) = axes.blocks
-        pairs = np.stack([block.units.ravel(), block.places.ravel()])
-        assert len(np.unique(pairs, axis=1).T) == block.units.size
+        # Positions of one unit and place hold equal values, all others do not.
+        at = tuple(slice(None) if d in block.dims else 0 for d in range(array.ndim))
+        found = [block.units.ravel(), block.places.ravel(), values[at].ravel()]
+        pairs = len(np.unique(found[:2], axis=1).T)
+        assert len(np.unique(found, axis=1).T) == pairs
+        if len(np.unique(found[2])) == block.units.size:
+            assert pairs == block.units.size
 
 
 def test_flattened_channels_have_places():
@@ -107,16 +121,22 @@ def vector(units: Units, size: int) -> Axes:
     return axes
 
 
-def test_two_free_axes_that_become_one_are_pinned():
-    """No name in this algebra moves the rows of 2 x 3 and its columns."""
+def test_of_two_free_axes_that_become_one_the_first_is_kept():
+    """Two blocks of three: of rows and columns, which both hold all, rows move."""
     units = Units()
     algebra = Algebra(units, "merged")
     outer = algebra.combine(
         [(vector(units, 2), [0]), (vector(units, 3), [1])], [0, 1], (2, 3)
     )
-    assert algebra.reshape(outer, (6,)).blocks == ()
-    assert families(units) == []
-    assert units.reason(0) == units.reason(2) == "merged"
+    (block,) = algebra.reshape(outer, (6,)).blocks
+    assert len(np.unique(block.units)) == 6 and not block.places.any()
+    (family,) = units.families()
+    assert (family.size, family.copies) == (2, 1)
+    rows = {*block.units[:3]}, {*block.units[3:]}
+    assert all(rows[i] <= {*family.members[i]} for i in (0, 1))
+    assert units.shared(2) == (
+        "shared by blocks that are permuted, and may be free: merged"
+    )
 
 
 def test_combining_with_a_rigid_axis_pins():
@@ -214,3 +234,9 @@ def test_interleaved_halves_stay_free():
         algebra.see(half)
     assert halves[0].blocks[0].units.tolist() == [0, 6, 1, 7, 2, 8]
     assert families(units) == [(1, 3)] * 4
+
+
+def test_examples_of_the_algebra_run_as_they_stand():
+    """Every output in the algebra's documentation."""
+    found = doctest.testfile("../docs/algebra.md")
+    assert found.attempted > 30 and found.failed == 0

@@ -13,10 +13,10 @@ from torch import nn
 
 import lmc
 from lmc.command import checkpoints, main
+from lmc.discovery import discover
 from lmc.interpolation import average, interpolate
 from lmc.models import VGG
 from lmc.permutation import Permutation
-from lmc.symmetry import discover
 
 SHAPE = ["--input-shape", "3,8,8"]
 PLAN = {"plan": [6, "M", 8], "classes": 3, "in_channels": 3}

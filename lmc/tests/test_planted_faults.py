@@ -156,7 +156,7 @@ def test_planted_fault_is_noticed(name, tmp_path):
     assert result.returncode == 1, result.stdout + result.stderr
     failed = outcomes(result, "FAILED")
     assert set(failed) == set(fault.tests), result.stdout
-    noticed = ("assert", "AssertionError", "lmc.symmetry.CertificateError")
+    noticed = ("assert", "AssertionError", "lmc.certificate.CertificateError")
     assert all(reason.startswith(noticed) for reason in failed.values()), failed
     assert f"tested {tmp_path / 'lmc' / '__init__.py'}" in result.stdout
 

@@ -1,5 +1,8 @@
 """Ties, blocks and colours on a few units, with the families worked out by hand."""
 
+from itertools import permutations
+from math import factorial, prod
+
 import numpy as np
 
 from lmc.units import Units
@@ -101,13 +104,56 @@ def test_a_row_of_one_unit_is_its_own_block():
     assert units.blocks(np.stack([numbers, numbers], 1), "").tolist() == [0, 1, 2]
 
 
-def test_rows_that_cut_through_blocks_are_pinned():
-    """Blocks of three, then rows of two: what the rows touch is pinned."""
+def test_rows_that_cut_through_blocks():
+    """Blocks of three, then rows of two: 0 and 1 may be exchanged, and 4 and 5."""
     units, numbers = seen(6)
     units.blocks(numbers.reshape(2, 3), "")
     units.blocks(numbers[:4].reshape(2, 2), "they cut")
-    assert found(units) == [[[4], [5]]]
-    assert [units.reason(unit) for unit in range(4)] == ["they cut"] * 4
+    assert found(units) == [[[0], [1]], [[4], [5]]]
+
+
+def test_rows_that_overlap_are_pinned():
+    """Two windows of three units have one in common."""
+    units, numbers = seen(5)
+    units.blocks(numbers[[[0, 1, 2], [2, 3, 4]]], "they overlap")
+    assert found(units) == []
+    assert {units.reason(unit) for unit in range(5)} == {"may be free: they overlap"}
+
+
+def test_of_blocks_that_cross_those_that_hold_more_are_kept():
+    """Three heads of two channels, which also hold two others; two that all share."""
+    units, grid = seen(6)
+    _, others = seen(6, units)
+    heads = units.blocks(grid.reshape(3, 2), "heads")
+    more = units.blocks(others.reshape(3, 2), "heads")
+    units.tie(heads, more, (0 * heads, 0 * heads))
+    shared = units.blocks(grid.reshape(3, 2).T, "all heads have them")
+    family, inside = units.families()
+    assert (family.size, inside.size, inside.copies) == (3, 2, 3)
+    assert sorted(family.members[0].tolist()) == sorted(
+        [*grid[:2], *others[:2], heads[0], more[0]]
+    )
+    assert inside.members.tolist() == [[unit] for unit in others.tolist()]
+    assert units.reason(shared[0]) is None
+    assert units.shared(shared[0]) == (
+        "shared by blocks that are permuted, and may be free: all heads have them"
+    )
+    assert units.shared(heads[0]) is None
+
+
+def test_a_shared_order_stays_inside_blocks_that_move():
+    """Two blocks, each of two rows and three columns: blocks move, and their rows."""
+    units, grid = seen(12)
+    cells = grid.reshape(2, 2, 3)
+    rows = units.blocks(cells.reshape(4, 3), "rows")
+    columns = units.blocks(cells.transpose(0, 2, 1).reshape(6, 2), "columns")
+    units.blocks(rows.reshape(2, 2), "blocks")
+    units.blocks(columns.reshape(2, 3), "blocks")
+    blocks, inside = units.families()
+    assert (blocks.size, inside.size, inside.copies) == (2, 2, 2)
+    assert inside.parent is blocks
+    assert inside.members[0].tolist()[1:] == cells[0, 0].tolist()
+    assert all(units.shared(column) for column in columns.tolist())
 
 
 def test_tied_units_have_tied_blocks():
@@ -146,7 +192,7 @@ def test_units_tied_among_themselves_are_pinned():
     mirrored = (np.zeros(4, np.int64), np.zeros(4, np.int64))
     units.tie(numbers, numbers[::-1], mirrored)
     assert found(units) == []
-    assert units.reason(0) == "positions that are tied among themselves"
+    assert units.reason(0) == ("may be free: positions that are tied among themselves")
 
 
 def test_a_block_tied_to_what_it_holds_is_pinned():
@@ -171,15 +217,27 @@ def test_units_are_untouched_until_something_is_known():
     assert not units.untouched(numbers[3:])
 
 
-def test_blocks_that_come_to_overlap_by_a_tie_are_pinned():
-    """Two blocks of three and three blocks of two over the same six units."""
+def test_blocks_that_come_to_overlap_by_a_tie():
+    """Two blocks of three and three blocks of two over the same six units.
+
+    Of all 720 permutations, eight map the threes to threes and the twos to twos.
+    """
     units, numbers = seen(6)
     units.blocks(numbers.reshape(2, 3), "threes")
     _, others = seen(6, units)
     units.blocks(others.reshape(3, 2), "twos")
     units.tie(numbers, others, (at(*[0] * 6), at(*[0] * 6)))
-    assert found(units) == []
-    assert {units.reason(unit) for unit in numbers.tolist()} == {"twos"}
+    preserved = [{frozenset(row) for row in numbers.reshape(2, 3).tolist()}]
+    preserved += [{frozenset(row) for row in numbers.reshape(3, 2).tolist()}]
+    order = sum(
+        all(
+            {frozenset(p[i] for i in row) for row in rows} == rows for rows in preserved
+        )
+        for p in permutations(range(6))
+    )
+    families = list(units.families())
+    assert order == 8
+    assert prod(factorial(f.size) ** f.copies for f in families) == order
 
 
 def test_blocks_of_other_units_may_share_a_holder():

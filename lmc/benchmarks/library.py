@@ -1,7 +1,7 @@
 """How fast, as ratios of two things measured in the same run: ``make bench``.
 
-``python -m benchmarks.library`` compares weight matching with the readable one, which
-computes all costs anew at each step, activation matching in one pass with a pass
+``python -m lmc.benchmarks.library`` compares weight matching with the readable one,
+which computes all costs anew at each step, activation matching in one pass with a pass
 for each layer, and a curve with separate evaluations of its points.
 """
 
@@ -18,6 +18,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from lmc.discovery import discover
 from lmc.graph import State
 from lmc.interpolation import LAMBDAS, curve, evaluate, interpolate
 from lmc.matching import (
@@ -27,7 +28,7 @@ from lmc.matching import (
     weight_matching,
 )
 from lmc.models import VGG, ResNet
-from lmc.symmetry import Symmetry, discover
+from lmc.symmetry import Symmetry
 
 VGG16: tuple[int | Literal["M"], ...] = (
     *(64, 64, "M", 128, 128, "M"),
@@ -236,7 +237,7 @@ def arguments(prog: str, about: str | None, given: Sequence[str] | None) -> Any:
 
 def main(given: Sequence[str] | None = None) -> None:
     """Measure everything and print a table."""
-    options = arguments("python -m benchmarks.library", __doc__, given)
+    options = arguments("python -m lmc.benchmarks.library", __doc__, given)
     if options.quick:
         nets: dict[str, Callable[[], nn.Module]] = {
             "small VGG": lambda: VGG((8, "M", 16, 16, "M"), in_channels=3),

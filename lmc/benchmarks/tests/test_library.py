@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks.library import Comparison, compare, main
+from lmc.benchmarks.library import Comparison, compare, main
 
 
 def test_all_comparisons_run_and_are_written(tmp_path, capsys):

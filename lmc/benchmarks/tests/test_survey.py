@@ -12,9 +12,9 @@ from collections import Counter
 import pytest
 import torchvision
 
-from benchmarks import survey
 from lmc import Matching, Permutation
-from lmc.symmetry import discover
+from lmc.benchmarks import survey
+from lmc.discovery import discover
 
 
 def vgg11():

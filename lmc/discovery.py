@@ -1,0 +1,295 @@
+"""The permutation symmetry of a model, derived from its graph."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lmc.axes import Algebra, constant, fresh
+from lmc.certificate import certified
+from lmc.graph import Graph, State, trace
+from lmc.rules import Shapes, apply_rule, sizes
+from lmc.symmetry import Activation, Group, Pinned, Site, Symmetry
+from lmc.units import Family, TooFine, Units
+
+
+def discover(model: nn.Module, *example_inputs: Any, certify: bool = True) -> Symmetry:
+    """Derive the permutation groups of a model from its ``torch.export`` graph.
+
+    Two axes that an operation ties together are permuted together; axes whose
+    positions an operation tells apart (inputs, logits, pixels, kernels) are pinned.
+    An operation without a rule pins what it touches and is listed with its source
+    line in ``Symmetry.refused``; where none is, and no entry of ``Symmetry.pinned``
+    says that it may be free, the groups are complete.  The result is certified: the
+    model itself is run in float64 under random permutations, with its weights and with
+    noisy ones (on the CPU; where the model casts to a lower precision, in float64 all
+    the same; but for operations that have no float64 kernel, see
+    :attr:`lmc.symmetry.Certificate.coarse`).
+
+    Parameters
+    ----------
+    model
+        Any module that ``torch.export`` accepts, in evaluation mode.
+    *example_inputs
+        Inputs as the model takes them, at least two samples.
+    certify
+        Whether to run the certificate, most of the time of large models: leave it out
+        for an architecture that was certified before.
+
+    Returns
+    -------
+    Symmetry
+
+    Raises
+    ------
+    lmc.graph.TraceError
+        The model is in train mode or cannot be exported.
+    lmc.CertificateError
+        The function changed under a permutation of the groups.
+
+    References
+    ----------
+    Ainsworth et al., Git Re-Basin (arXiv 2209.04836), section 2: permutation
+    symmetries; there each architecture needs a hand-written specification.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lmc.models import VGG
+    >>> model = VGG((8, "M", 16), norm="bn").eval()
+    >>> symmetry = discover(model, torch.zeros(2, 1, 8, 8))
+    >>> {name: group.size for name, group in symmetry.groups.items()}
+    {'features.0': 8, 'features.4': 16}
+    >>> [(s.name, s.axes) for s in symmetry.groups["features.4"].sites][-1]
+    ('classifier.weight', (1,))
+    """
+    graph = trace(model, *example_inputs)
+    shapes, families = _propagate(graph, model.state_dict())
+    groups, pinned = _collect(graph, shapes, families)
+    symmetry = Symmetry(
+        groups=groups,
+        pinned=pinned,
+        refused=tuple(dict.fromkeys(shapes.refused)),
+        shapes={name: tuple(t.shape) for name, t in model.state_dict().items()},
+        graph=graph,
+        certificate=None,
+    )
+    if not certify:
+        return symmetry
+    return replace(symmetry, certificate=certified(symmetry, model, example_inputs))
+
+
+def _propagate(graph: Graph, state: State) -> tuple[Shapes, tuple[Family, ...]]:
+    """Apply every rule; return the axes of all values, and what may be permuted."""
+    alike: frozenset[str] = frozenset()
+    while True:
+        try:
+            shapes = _propagated(graph, state, Units(alike))
+            return shapes, tuple(shapes.units.families())
+        except TooFine as found:
+            alike |= found.parameters
+
+
+def _propagated(graph: Graph, state: State, units: Units) -> Shapes:
+    """Apply every rule once."""
+    shapes = Shapes(units)
+    first = {name: aliases[0] for name, aliases in graph.aliases.items()}
+    for name in state:
+        if name == first[name]:  # a shared tensor is permuted as one
+            alone = sum(graph.uses(alias) for alias in graph.aliases[name]) == 1
+            # Costs and correlations are of real numbers.
+            why = "its values are complex" if state[name].is_complex() else None
+            shapes.tensors[name] = fresh(
+                units, state[name].shape, why, parameter=name if alone else None
+            )
+    used: set[str] = set()
+    for node in graph.nodes:
+        if node.op == "placeholder":
+            source = graph.tensors.get(node.name)
+            if source in first:
+                shapes.place(node, first[source])
+                if node.users:
+                    used.add(first[source])
+            elif node.name in graph.constants:
+                shapes[node] = constant(graph.constants[node.name])
+                shapes.constants[node] = graph.constants[node.name].cpu()
+            elif isinstance(node.meta.get("val"), Tensor):
+                why = f"position in the model's input {node.name}"
+                axes = fresh(shapes.units, sizes(node.meta["val"]), why)
+                shapes[node] = axes.without([0])  # samples are no units
+        elif node.op == "call_function":
+            apply_rule(node, shapes)
+        elif node.op == "output":
+            algebra = Algebra(shapes.units, "position in the model's output")
+            for value in node.all_input_nodes:
+                for axes in shapes.items(value):
+                    algebra.pin(axes)
+    for name, axes in shapes.tensors.items():
+        if name not in used:
+            Algebra(shapes.units, "the model does not use it").pin(axes)
+        for block in axes.blocks:
+            shapes.units.see(block.units, block.places)
+    return shapes
+
+
+def _collect(
+    graph: Graph, shapes: Shapes, families: Sequence[Family]
+) -> tuple[dict[str, Group], tuple[Pinned, ...]]:
+    """Turn families of units into groups with their sites; list all other units."""
+    homes = _homes(shapes)
+    seen = _seen(graph, shapes)
+    names: dict[Family, str] = {}
+    groups: dict[str, Group] = {}
+    free: set[int] = set()
+    for family in families:
+        free.update(family.members.ravel().tolist())
+        sites = _sites(family, homes, graph, shapes)
+        produced = [site for site in sites if site.axes == (0,)] or sites
+        base = produced[0].name.rpartition(".")[0] or produced[0].name
+        name, number = base, 2
+        while name in groups:
+            name, number = f"{base}#{number}", number + 1
+        names[family] = name
+        groups[name] = Group(
+            name,
+            family.size,
+            sites,
+            _activations(family, seen, shapes.units),
+            None if family.parent is None else names[family.parent],
+            family.copies,
+        )
+    pinned = []
+    alone = "no other unit plays the same part"
+    for name, axes in shapes.tensors.items():
+        for block in axes.blocks:
+            # What all blocks share moves with them, but stays in its order.
+            still = {u: shapes.units.shared(u) for u in np.unique(block.units).tolist()}
+            reasons = Counter(
+                shared or shapes.units.reason(unit) or alone
+                for unit, shared in still.items()
+                if shared or unit not in free
+            )
+            for reason, count in reasons.items():
+                for alias in graph.aliases[name]:
+                    pinned.append(Pinned(alias, block.dims[-1], count, reason))
+    return groups, tuple(pinned)
+
+
+class _Home(NamedTuple):
+    """Where a unit is in the state dict: its one axis (or two), and its positions."""
+
+    name: str
+    axes: tuple[int, ...]
+    positions: list[int]
+
+
+def _homes(shapes: Shapes) -> dict[int, _Home]:
+    """Return the home of each unit that is in a parameter or buffer."""
+    homes: dict[int, _Home] = {}
+    for name, axes in shapes.tensors.items():
+        for block in axes.blocks:
+            positions: dict[int, list[int]] = {}
+            order = block.places.ravel().argsort(kind="stable")
+            ordered = block.units.ravel()[order]
+            for unit, position in zip(ordered.tolist(), order.tolist(), strict=True):
+                positions.setdefault(unit, []).append(position)
+            for unit, found in positions.items():
+                homes[unit] = _Home(name, block.dims, found)
+    return homes
+
+
+def _rows(home: _Home, axes: tuple[int, ...], shapes: Shapes) -> set[int]:
+    """Where a unit's positions are on some of its axes."""
+    sizes = [shapes.tensors[home.name].sizes[axis] for axis in home.axes]
+    at = np.unravel_index(home.positions, sizes)
+    kept = [number for number, axis in enumerate(home.axes) if axis in axes]
+    rows = np.ravel_multi_index([at[n] for n in kept], [sizes[n] for n in kept])
+    return set(rows.tolist())
+
+
+def _sites(
+    family: Family, homes: Mapping[int, _Home], graph: Graph, shapes: Shapes
+) -> tuple[Site, ...]:
+    """Collect where the things of a family are, with all that is inside them."""
+    columns: dict[tuple[int, tuple[int, ...]], list[Tensor]] = {}
+    names = list(graph.aliases)
+    order = {name: number for number, name in enumerate(names)}
+    # Of the first thing, for each tensor: the axes and positions of its units.
+    taken: dict[str, dict[tuple[int, ...], set[int]]] = {}
+    for unit in family.members[0].tolist():
+        if unit in homes:
+            own = taken.setdefault(homes[unit].name, {})
+            own.setdefault(homes[unit].axes, set()).update(homes[unit].positions)
+    for column in family.members.T.tolist():
+        home = homes.get(column[0])
+        if home is None or any(
+            set(axes) < set(home.axes) and _rows(home, axes, shapes) <= rows
+            for axes, rows in taken[home.name].items()
+        ):
+            continue  # a block is in no tensor; rows move with all that is in them
+        positions = torch.tensor([homes[unit].positions for unit in column])
+        for alias in graph.aliases[home.name]:
+            columns.setdefault((order[alias], home.axes), []).append(positions)
+    sites = []
+    for number, axes in sorted(columns):
+        positions = torch.cat(columns[number, axes], 1)
+        positions = positions[:, positions[0].argsort()]
+        sites.append(Site(names[number], axes, positions))
+    return tuple(sites)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Units (by leader) along axes of an operation's output, and where."""
+
+    node: str
+    axes: tuple[int, ...]
+    pointwise: bool
+    positions: Mapping[int, list[int]]
+
+
+def _seen(graph: Graph, shapes: Shapes) -> list[_Seen]:
+    """List where units are in a nonlinearity's or a layer's output."""
+    layers = {layer.node for layer in graph.layers}
+    seen = []
+    for node in graph.nodes:
+        pointwise = node.name in graph.nonlinearities
+        if node.op != "call_function" or node not in shapes:
+            continue
+        if not pointwise and node.name not in layers:
+            continue
+        for block in shapes[node].blocks:
+            positions: dict[int, list[int]] = {}
+            for position, unit in enumerate(block.units.ravel().tolist()):
+                leader = shapes.units.leader(unit)
+                positions.setdefault(leader, []).append(position)
+            seen.append(_Seen(node.name, block.dims, pointwise, positions))
+    return seen
+
+
+def _activations(
+    family: Family, seen: Sequence[_Seen], units: Units
+) -> tuple[Activation, ...]:
+    """Where each thing of a family is in the outputs of nonlinearities, or layers."""
+    leaders = [units.leader(unit) for unit in family.members[:, 0].tolist()]
+    behind: list[Activation] = []
+    before: list[Activation] = []
+    for place in seen:
+        if not all(leader in place.positions for leader in leaders):
+            continue
+        positions = [place.positions[leader] for leader in leaders]
+        many = {len(found) for found in positions}
+        each = many == {1} or not place.pointwise or len(place.axes) > 1
+        if len(many) == 1 and each:
+            found = behind if place.pointwise else before
+            found += [
+                Activation(place.node, place.axes, torch.tensor(column))
+                for column in zip(*positions, strict=True)
+            ]
+    return tuple(behind or before)
