@@ -14,11 +14,11 @@ claims: .venv/.installed ## Train what is missing, decide every claim, write the
 	$(bin)/pytest claims/ -n auto $(ARGS)
 
 test: .venv/.installed ## Test the library, the fixtures, the reports and the rules
-	$(bin)/pytest --doctest-modules -n auto lmc fixtures reports docs claims \
+	$(bin)/pytest --doctest-modules -n auto lmc fixtures reports docs claims claims/tests \
 	    --ignore-glob='claims/test_*.py' $(ARGS)
 
 bench: .venv/.installed ## Measure ratios of speed
-	$(bin)/python -m lmc.benchmarks $(ARGS)
+	$(bin)/python -m lmc.benchmarks.library $(ARGS)
 	$(bin)/python -m fixtures.benchmarks $(ARGS)
 
 lint: .venv/.installed ## Check style and types

@@ -168,7 +168,12 @@ def test_copies_merge(variant, width: few, count: few, seed: seeds):
     """Permuted copies of a network with one hidden layer are all matched to it."""
     symmetry, a, _ = mlps((3, width, 2), seed)
     copies = [a, *(shuffled(symmetry, a, seed + i) for i in range(count))]
-    found = REGIMES[variant](copies, lambda a, b: matching(symmetry, a, b, seed))
+    found = REGIMES[variant](
+        symmetry,
+        copies,
+        lambda symmetry, a, b, *_: matching(symmetry, a, b, seed).permutation,
+        generator=torch.Generator(),
+    )
     return largest_difference(*((a, copy) for copy in found.apply(copies)))
 
 

@@ -1,6 +1,11 @@
 """Match, merge and repair neural networks: tools for linear mode connectivity.
 
-The ladder of a merge, from two state dicts ``a`` and ``b`` of one architecture::
+One call merges trained networks of one architecture, and says what it was worth::
+
+    merge = lmc.merge(model, [a, b], batches)
+    model.load_state_dict(merge.state)
+
+Its steps, from two state dicts ``a`` and ``b``::
 
     symmetry = lmc.discover(model, inputs)
     matching = lmc.weight_matching(symmetry, a, b, generator=generator)
@@ -16,6 +21,7 @@ from lmc import pruning, retraining
 from lmc.certificate import CertificateError, certify
 from lmc.discovery import discover
 from lmc.features import l2_distance
+from lmc.graph import Graph, trace
 from lmc.homogeneous import homogeneous_degrees, interpolate_homogeneous
 from lmc.interpolation import (
     LAMBDAS,
@@ -30,6 +36,7 @@ from lmc.interpolation import (
 )
 from lmc.matching import (
     ManyMatching,
+    Matcher,
     Matching,
     activation_matching,
     match_consistently,
@@ -39,6 +46,7 @@ from lmc.matching import (
     straight_through,
     weight_matching,
 )
+from lmc.merging import Merge, MergeWarning, merge
 from lmc.permutation import Permutation
 from lmc.preserving import PreserveFirst, preserve_first
 from lmc.renormalization import (
@@ -53,21 +61,30 @@ from lmc.renormalization import (
     reset,
     statistics,
 )
+from lmc.repairing import Repair
+from lmc.stored import load_symmetry, save_symmetry
 from lmc.symmetry import Symmetry
+from lmc.version import __version__
 
 __all__ = [
     "LAMBDAS",
     "CertificateError",
     "Curve",
     "Evaluation",
+    "Graph",
     "ManyMatching",
+    "Matcher",
     "Matching",
+    "Merge",
+    "MergeWarning",
     "Permutation",
     "PreserveFirst",
     "Renormalization",
     "RenormalizationByBatch",
+    "Repair",
     "Statistics",
     "Symmetry",
+    "__version__",
     "activation_matching",
     "average",
     "averaged_statistics",
@@ -84,16 +101,20 @@ __all__ = [
     "interpolate_homogeneous",
     "interpolated_statistics",
     "l2_distance",
+    "load_symmetry",
     "match_consistently",
     "match_iteratively",
     "match_sequentially",
     "match_to_reference",
+    "merge",
     "preserve_first",
     "pruning",
     "renormalize",
     "reset",
     "retraining",
+    "save_symmetry",
     "statistics",
     "straight_through",
+    "trace",
     "weight_matching",
 ]

@@ -1,7 +1,5 @@
-"""The command line: ``python -m lmc --help``."""
+"""The command line without the console script: ``python -m lmc --help``."""
 
-import sys
+from lmc.command import program
 
-from lmc.command import main
-
-sys.exit(main())
+program()

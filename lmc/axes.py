@@ -83,6 +83,8 @@ class Axes:
 class Algebra:
     """Operations on axes, on units that they share.
 
+    ``lmc/docs/algebra.md`` works through examples.
+
     Parameters
     ----------
     units
@@ -163,7 +165,18 @@ class Algebra:
         return Axes(tuple(axes.sizes[d] for d in order), tuple(blocks), even, view)
 
     def reshape(self, axes: Axes, sizes: Sequence[int]) -> Axes:
-        """Regroup a row-major tensor's axes."""
+        """Regroup a row-major tensor's axes.
+
+        Examples
+        --------
+        Two channels of three pixels, flattened:
+
+        >>> units = Units()
+        >>> channels = Axes((2, 3), (Block((0,), units.new(2), np.zeros(2, int)),))
+        >>> (block,) = Algebra(units, "").reshape(channels, (6,)).blocks
+        >>> block.units.tolist(), block.places.tolist()
+        ([0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 1, 2])
+        """
         runs = _runs(axes.sizes, sizes)
         of = {dim: run for run in runs for dim in run[0]}
         blocks, even = [], set[int]()
@@ -276,6 +289,20 @@ class Algebra:
         Axes of one letter move together; an axis of size 1 is stretched, as is an
         even one.  Letters that are missing from ``out`` are summed over.  In a matrix
         ``product`` a new parameter gets units of its own at each batch position.
+
+        Examples
+        --------
+        A linear layer ties the columns of its weight to its inputs; the result has the
+        units of the rows:
+
+        >>> units = Units()
+        >>> inputs, weight = fresh(units, (3,)), fresh(units, (2, 3))
+        >>> operands = [(inputs, [0]), (weight, [1, 0])]
+        >>> result = Algebra(units, "linear").combine(operands, [1], (2,))
+        >>> result.blocks[0].units.tolist()
+        [3, 4]
+        >>> [sorted(thing) for thing in next(iter(units.families())).members.tolist()]
+        [[0, 5], [1, 6], [2, 7]]
         """
         operands = self._refined(operands, out, product)
         for axes, _ in operands:
@@ -375,8 +402,8 @@ class Algebra:
     def _pin(self, block: Block) -> None:
         self.units.pin(block.units, self.why)
 
-    def _clash(self, block: Block) -> None:
-        self.units.clash(block.units, self.why)
+    def _clash(self, block: Block, certain: bool) -> None:
+        self.units.clash(block.units, self.why, certain)
 
     def _level(self, block: Block, dims: Sequence[int]) -> Block:
         """Tie units that differ along the other axes only, whose positions stay."""
@@ -545,8 +572,9 @@ class Algebra:
                 other = self._spread(right[0], dims, sizes)
                 self._match(one, other)
             else:  # one of them tells the positions apart, or they do not align
+                rigid = not left or not right
                 for block in (*left, *right):
-                    self._clash(block)
+                    self._clash(block, certain=rigid)
 
     def _match(self, one: tuple[Ints, Ints], other: tuple[Ints, Ints]) -> None:
         """Tie units at equal positions; what has equal values holds what has not."""
@@ -607,10 +635,8 @@ class Algebra:
         new = [1 if dim in block.dims or dim in even else sizes[dim] for dim in dims]
         rigid = np.arange(prod(new)).reshape(new)
         places = block.places.reshape(own) * prod(new) + rigid
-        return tuple(
-            np.broadcast_to(array, shape)
-            for array in (block.units.reshape(own), places)
-        )
+        units = np.broadcast_to(block.units.reshape(own), shape)
+        return units, np.broadcast_to(places, shape)
 
     def _segment(self, axes: Axes, dims: Sequence[int]) -> tuple[Ints, Ints]:
         """One operand of a concatenation as arrays over the axes of all blocks."""

@@ -64,31 +64,44 @@ def labelled(batches: Iterable[Any]) -> Iterator[tuple[Any, Tensor]]:
 def batch_size(arguments: Any) -> int:
     """Return the number of samples, the size of the first input's first axis."""
     for leaf in pytree.tree_leaves(arguments):
-        if isinstance(leaf, Tensor):
+        if isinstance(leaf, Tensor) and leaf.ndim:
             return len(leaf)
     raise ValueError("a batch's inputs hold no tensor: give them as tensors")
 
 
-def check_logits(logits: Any, samples: int) -> Tensor:
+def logits_of(output: Any) -> Any:
+    """Return the ``logits`` of an output that has them, as those of transformers do.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> logits_of(SimpleNamespace(logits=1, loss=2)), logits_of(3)
+    (1, 3)
+    """
+    return getattr(output, "logits", output)
+
+
+def check_logits(output: Any, samples: int) -> Tensor:
     """Return a model's output if it is the logits of so many samples.
 
     Parameters
     ----------
-    logits
-        What the model returned.
+    output
+        What the model returned: logits, or what has them as its ``logits``.
     samples
         Number of samples that it was given.
 
     Returns
     -------
     Tensor
-        The same, of shape ``(samples, classes)``.
+        The logits, of shape ``(samples, classes)``.
 
     Raises
     ------
     ValueError
         It is anything else: logits of pixels, a dict, those of other samples.
     """
+    logits = logits_of(output)
     if isinstance(logits, Tensor) and logits.ndim == 2 and len(logits) == samples:
         return logits
     shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__

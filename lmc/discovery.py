@@ -118,6 +118,7 @@ def _propagated(graph: Graph, state: State, units: Units) -> Shapes:
                     used.add(first[source])
             elif node.name in graph.constants:
                 shapes[node] = constant(graph.constants[node.name])
+                shapes.constants[node] = graph.constants[node.name].cpu()
             elif isinstance(node.meta.get("val"), Tensor):
                 why = f"position in the model's input {node.name}"
                 axes = fresh(shapes.units, sizes(node.meta["val"]), why)

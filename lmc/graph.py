@@ -6,7 +6,7 @@ activation matching, renormalization) reads them here, from the graph of
 """
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -201,7 +201,52 @@ class Graph:
         constants) has in the graph the dtype and device of the trace.  Those of the
         parameters then are replaced by those of ``state``.
         """
-        unknown = set(around or ()) - {node.name for node in self.nodes}
+        module, arguments = self._prepared(state, inputs, around or ())
+        if around:
+            interpreter = _Interpreter(module, around)
+            returned = interpreter.run(*arguments, enable_io_processing=False)
+        else:
+            returned = module.forward(*arguments)  # the same operations as one function
+        outputs = [
+            value
+            for value, spec in zip(
+                returned, self._program.graph_signature.output_specs, strict=True
+            )
+            if spec.kind is OutputKind.USER_OUTPUT
+        ]
+        return pytree.tree_unflatten(outputs, self._out_spec)
+
+    def steps(
+        self, state: State, *inputs: Any, nodes: Collection[str]
+    ) -> Iterator[tuple[str, Any]]:
+        """Run the model one operation after the other, as far as some of them.
+
+        Parameters
+        ----------
+        state, *inputs
+            As for :meth:`run`.
+        nodes
+            Names of the operations.
+
+        Yields
+        ------
+        tuple
+            The name of each and its output, which the model may go on to change in
+            place: it is to be used before the next is asked for.
+
+        Raises
+        ------
+        ValueError
+            As for :meth:`run`.
+        """
+        module, arguments = self._prepared(state, inputs, nodes)
+        yield from _Interpreter(module, {}).steps(arguments, nodes)
+
+    def _prepared(
+        self, state: State, inputs: tuple[Any, ...], nodes: Iterable[str]
+    ) -> tuple[GraphModule, list[Any]]:
+        """Return what is to be run and its arguments; check the names of nodes."""
+        unknown = set(nodes) - {node.name for node in self.nodes}
         if unknown:
             raise ValueError(f"the graph has no nodes {sorted(unknown)}")
         leaves = self._leaves(inputs)
@@ -231,19 +276,7 @@ class Graph:
                         arguments[position] = constants[spec.target]
         for position in self._mutated:
             arguments[position] = arguments[position].clone()
-        if around:
-            interpreter = _Interpreter(module, around)
-            returned = interpreter.run(*arguments, enable_io_processing=False)
-        else:
-            returned = module.forward(*arguments)  # the same operations as one function
-        outputs = [
-            value
-            for value, spec in zip(
-                returned, self._program.graph_signature.output_specs, strict=True
-            )
-            if spec.kind is OutputKind.USER_OUTPUT
-        ]
-        return pytree.tree_unflatten(outputs, self._out_spec)
+        return module, arguments
 
     def _leaves(self, inputs: tuple[Any, ...]) -> list[Any]:
         """Return the leaves of the inputs in the graph's order, checked."""
@@ -344,6 +377,23 @@ class _Interpreter(Interpreter):
             return super().run_node(n)
         args, kwargs = self.fetch_args_kwargs_from_env(n)
         return self._around[n.name](n.target, *args, **kwargs)
+
+    def steps(
+        self, arguments: Iterable[Any], nodes: Collection[str]
+    ) -> Iterator[tuple[str, Any]]:
+        """Give the outputs of some operations as they come; run none behind them."""
+        self.env = {}
+        self.args_iter = iter(arguments)
+        waiting = set(nodes)
+        for node in self.graph.nodes:
+            if not waiting:
+                return
+            self.env[node] = self.run_node(node)
+            if node.name in waiting:
+                waiting.remove(node.name)
+                yield node.name, self.env[node]
+            for used in self.user_to_last_uses.get(node, ()):
+                del self.env[used]
 
 
 def in_train_mode(model: nn.Module) -> bool:

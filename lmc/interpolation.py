@@ -245,7 +245,7 @@ def evaluate(
         The model is in train mode, the state dict lacks something, what the model
         returns are no logits of the samples, or there is no sample.
     """
-    run = _runner(model, state) if isinstance(model, nn.Module) else model
+    run = runner(model, state) if isinstance(model, nn.Module) else model
     loss, right, samples = 0.0, 0, 0
     with torch.no_grad():
         for inputs, targets in labelled(batches):
@@ -259,8 +259,14 @@ def evaluate(
     return Evaluation(loss / samples, 100 * right / samples)
 
 
-def _runner(model: nn.Module, state: State) -> Run:
-    """A function that runs a module with given tensors, which are checked once."""
+def runner(model: nn.Module, state: State) -> Run:
+    """Return a function that runs a module with given tensors, checked once.
+
+    Raises
+    ------
+    ValueError
+        The model is in train mode, or the state dict lacks something.
+    """
     if in_train_mode(model):
         raise ValueError(
             "the model (or a part of it) is in train mode: call model.eval() first"

@@ -70,6 +70,15 @@ class Permutation:
                     f"0..{groups[name].size - 1}"
                 )
 
+    def __repr__(self) -> str:
+        units, still = 0, 0
+        for moved in self.moved().values():
+            units += len(moved)
+            own = torch.arange(len(moved), device=moved.device)
+            still += int((moved == own).sum())
+        groups = len(self.indices)
+        return f"Permutation of {groups} groups: {units - still} of {units} units move"
+
     @classmethod
     def identity(cls, symmetry: Symmetry) -> Permutation:
         """Return the permutation that leaves every unit in its place."""

@@ -15,14 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
 from torch import Tensor
 from torch.fx import Node
 
-from lmc.graph import Around, Graph, Layer, State, argument
+from lmc.graph import Around, BatchNorm, Graph, Layer, State, argument
 from lmc.interpolation import interpolate
 from lmc.renormalization import Renormalization, Statistics, renormalize
 
@@ -34,16 +34,18 @@ class _Reached(Exception):
     """Ends a run whose other outputs are not needed."""
 
 
-class PreserveFirst(Graph):
+@dataclass(frozen=True, eq=False, repr=False)
+class PreserveFirst:
     """A merged network whose first layers are those of both networks.
 
-    It is a :class:`lmc.graph.Graph` of what is merged: whatever takes a graph and a
-    state takes this one and ``merged.state`` (:func:`lmc.statistics`,
-    :func:`lmc.reset`, the functions of :mod:`lmc.features`), and sees the merged
-    layers, those where the two branches join included.
+    It can be observed as a graph can: :func:`lmc.statistics`, :func:`lmc.renormalize`
+    and :func:`lmc.reset` take it with ``merged.state``, and see the merged layers,
+    those where the two branches join included.  :func:`preserve_first` makes it.
 
     Attributes
     ----------
+    graph : Graph
+        The graph of one network, which is run for each branch.
     state : dict of str to Tensor
         Tensors of the merged part by their names; those that A and B have each for
         themselves as ``"a:<name>"`` and ``"b:<name>"``.
@@ -54,32 +56,50 @@ class PreserveFirst(Graph):
         the outputs are averaged.
     layers : tuple of Layer
         The layers with one output: the joining and the averaged ones.
+    batch_norms : tuple of BatchNorm
+        Those that are not kept.
     relative_size : float
         Number of parameters over that of one network.
-
-    See Also
-    --------
-    preserve_first
     """
 
-    def __init__(self, graph: Graph, a: State, b: State, layers: Sequence[str]):
-        vars(self).update(vars(graph))  # the same operations, run in parts
-        parts = _divide(graph, layers)
-        own = {name for name in a if _first_name(graph, name) in parts.own}
-        middle = interpolate(a, b, 0.5)
-        self.state = {name: middle[name] for name in a if name not in own}
-        for prefix, branch in ((_A, a), (_B, b)):
-            self.state |= {prefix + name: branch[name] for name in a if name in own}
-        self.kept = tuple(layer.name for layer in graph.layers if layer.name in layers)
-        self.joining = tuple(layer.name for layer in parts.joining)
-        self.layers = tuple(
-            layer for layer in graph.layers if layer.name not in self.kept
-        )
-        self.batch_norms = tuple(
-            norm for norm in graph.batch_norms if norm.mean not in own
-        )
-        self.relative_size = _relative_size(graph, a, own)
-        self._parts = parts
+    graph: Graph
+    state: dict[str, Tensor]
+    kept: tuple[str, ...]
+    joining: tuple[str, ...]
+    layers: tuple[Layer, ...]
+    batch_norms: tuple[BatchNorm, ...]
+    relative_size: float
+    _parts: _Division
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The operations of one network."""
+        return self.graph.nodes
+
+    @property
+    def aliases(self) -> Mapping[str, tuple[str, ...]]:
+        """All names of each tensor of one network."""
+        return self.graph.aliases
+
+    def uses(self, name: str) -> int:
+        """Return at how many places one network uses a parameter or buffer."""
+        return self.graph.uses(name)
+
+    def layer(self, name: str) -> Layer:
+        """Return the merged layer of this name.
+
+        Raises
+        ------
+        ValueError
+            As for :meth:`lmc.graph.Graph.layer`, or the layer is kept.
+        """
+        layer = self.graph.layer(name)
+        if name in self.kept:
+            raise ValueError(
+                f"layer {name!r} is kept, with an output in each branch: choose from "
+                + ", ".join(layer.name for layer in self.layers)
+            )
+        return layer
 
     def run(
         self, state: State, *inputs: Any, around: Mapping[str, Around] | None = None
@@ -111,7 +131,7 @@ class PreserveFirst(Graph):
         for node, output in theirs.items():
             around[node] = _averaged(output, around.get(node))
         # A's branch is run on to the end, with the averaged layers behind it.
-        return super().run(_whole(state, _A), *inputs, around=around)
+        return self.graph.run(_whole(state, _A), *inputs, around=around)
 
     def renormalized(
         self,
@@ -157,15 +177,13 @@ class PreserveFirst(Graph):
             )
             for prefix in (_A, _B)
         }
-        new = object.__new__(PreserveFirst)
-        vars(new).update(vars(self))
-        new.state = {
+        state = {
             name: branches[name[:2]][name[2:]]
             if name[:2] in branches
             else branches[_A][name]
             for name in self.state
         }
-        return new
+        return replace(self, state=state)
 
     def _outputs_of_b(self, state: State, inputs: tuple[Any, ...]) -> dict[str, Tensor]:
         """Run B's branch as far as its outputs at the joining layers."""
@@ -184,7 +202,7 @@ class PreserveFirst(Graph):
 
         joining = {layer.node: around(layer) for layer in self._parts.joining}
         with suppress(_Reached):
-            super().run(_whole(state, _B), *inputs, around=joining)
+            self.graph.run(_whole(state, _B), *inputs, around=joining)
         return found
 
 
@@ -250,7 +268,23 @@ def preserve_first(
     >>> round(merged.relative_size, 2)  # (2 * 15 + 2 * 12 + 8) / (15 + 12 + 8)
     1.77
     """
-    return PreserveFirst(graph, a, b, layers)
+    parts = _divide(graph, layers)
+    own = {name for name in a if _first_name(graph, name) in parts.own}
+    middle = interpolate(a, b, 0.5)
+    state = {name: middle[name] for name in a if name not in own}
+    for prefix, branch in ((_A, a), (_B, b)):
+        state |= {prefix + name: branch[name] for name in a if name in own}
+    kept = tuple(layer.name for layer in graph.layers if layer.name in layers)
+    return PreserveFirst(
+        graph,
+        state,
+        kept,
+        joining=tuple(layer.name for layer in parts.joining),
+        layers=tuple(layer for layer in graph.layers if layer.name not in kept),
+        batch_norms=tuple(norm for norm in graph.batch_norms if norm.mean not in own),
+        relative_size=_relative_size(graph, a, own),
+        _parts=parts,
+    )
 
 
 class _Part(Enum):

@@ -12,7 +12,6 @@ equal weight (the protocol of arXiv 2402.05966's published code).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,36 +22,15 @@ from torch.fx import Node
 from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
-from lmc.batches import as_arguments, batch_size, pairs
+from lmc.batches import batch_size, pairs
 from lmc.exported import operation_name
-from lmc.graph import Around, BatchNorm, Graph, Layer, State
+from lmc.graph import Around, BatchNorm, Layer, State
+from lmc.moments import AveragedMoments, Statistics
+from lmc.observing import AllSeen, Observable, observe
 from lmc.operations import LAYERS
 
 EPSILON = 1e-5
 """Added to a variance before its root, as in BatchNorm."""
-
-
-@dataclass(frozen=True, eq=False)
-class Statistics:
-    """Mean and variance of each channel of a layer's output.
-
-    Attributes
-    ----------
-    mean, variance
-        Float64 tensors of shape ``(channels,)``.
-    """
-
-    mean: Tensor
-    variance: Tensor
-
-    @property
-    def std(self) -> Tensor:
-        """Standard deviation of each channel, ``(channels,)``."""
-        return self.variance.sqrt()
-
-    def to(self, device: torch.device) -> Statistics:
-        """Return the same on a device."""
-        return Statistics(self.mean.to(device), self.variance.to(device))
 
 
 Affine = tuple[Tensor, Tensor]
@@ -111,7 +89,7 @@ class Renormalization:
         For each layer's name a float64 tensor of shape ``(channels,)``.
     """
 
-    graph: Graph
+    graph: Observable
     scale: Mapping[str, Tensor]
     shift: Mapping[str, Tensor]
 
@@ -171,7 +149,7 @@ class Renormalization:
         return fused
 
 
-def default_layers(graph: Graph) -> tuple[str, ...]:
+def default_layers(graph: Observable) -> tuple[str, ...]:
     """Return the layers that are renormalized unless others are named.
 
     All convolutions.  In a model of more linear layers than convolutions (before the
@@ -190,7 +168,7 @@ def default_layers(graph: Graph) -> tuple[str, ...]:
     return tuple(layer.name for layer in graph.layers if layer.node in chosen)
 
 
-def _operations(graph: Graph) -> list[Node]:
+def _operations(graph: Observable) -> list[Node]:
     """Return the convolutions and linear operations, with computed weights too."""
     return [node for node in graph.nodes if _kind(node) is not None]
 
@@ -200,7 +178,7 @@ def _kind(node: Node) -> str | None:
     return LAYERS.get(operation_name(node), (None, None))[0]
 
 
-def _computed(graph: Graph) -> str:
+def _computed(graph: Observable) -> str:
     """Say which operations are no layers because their weight is computed, if any."""
     layers = {layer.node for layer in graph.layers}
     nodes = [node for node in _operations(graph) if node.name not in layers]
@@ -221,7 +199,7 @@ def _place(node: Node) -> str:
 
 
 def statistics(
-    graph: Graph,
+    graph: Observable,
     state: State,
     batches: Iterable[Any],
     layers: Sequence[str] | None = None,
@@ -249,7 +227,7 @@ def statistics(
     Raises
     ------
     ValueError
-        A layer is unknown, the model has no layers by default, there are no batches, or
+        A layer is unknown, the model has no layers by default, there are no samples, or
         a batch is too small.
     """
     names = default_layers(graph) if layers is None else layers
@@ -326,7 +304,7 @@ def averaged_statistics(
 
 def renormalize(
     method: str,
-    graph: Graph,
+    graph: Observable,
     state: State,
     goal: Mapping[str, Statistics],
     batches: Iterable[Any],
@@ -380,7 +358,7 @@ def renormalize(
     Raises
     ------
     ValueError
-        The method or a layer is unknown, the goal is empty, there are no batches, or
+        The method or a layer is unknown, the goal is empty, there are no samples, or
         layers are to be gone through one by one without being corrected.
 
     References
@@ -474,7 +452,7 @@ class RenormalizationByBatch:
     True
     """
 
-    graph: Graph
+    graph: Observable
     method: str
     goal: Mapping[str, Statistics] = field(default_factory=dict)
 
@@ -570,7 +548,7 @@ def first_samples(batches: Iterable[Any], samples: int) -> Iterable[Any]:
     return _FirstSamples(batches, samples)
 
 
-def reset(graph: Graph, state: State, batches: Iterable[Any]) -> dict[str, Tensor]:
+def reset(graph: Observable, state: State, batches: Iterable[Any]) -> dict[str, Tensor]:
     """Recompute BatchNorm's running statistics (RESET).
 
     Parameters
@@ -592,7 +570,7 @@ def reset(graph: Graph, state: State, batches: Iterable[Any]) -> dict[str, Tenso
     Raises
     ------
     ValueError
-        The model has no BatchNorm, or there are no batches.
+        The model has no BatchNorm, or there are no samples.
 
     References
     ----------
@@ -601,14 +579,14 @@ def reset(graph: Graph, state: State, batches: Iterable[Any]) -> dict[str, Tenso
     """
     _check_batch_norms(graph)
     # By buffer, not by operation: a BatchNorm used twice has one running mean.
-    moments = {norm.mean: _Moments() for norm in graph.batch_norms}
+    moments = {norm.mean: AveragedMoments() for norm in graph.batch_norms}
 
     def around(norm: BatchNorm) -> Around:
         return _normalized_by_batch(
             lambda values: moments[norm.mean].add(values, channel_axis=1)
         )
 
-    _run_all(
+    observe(
         graph, state, batches, {norm.node: around(norm) for norm in graph.batch_norms}
     )
     new = dict(state)
@@ -623,37 +601,7 @@ def reset(graph: Graph, state: State, batches: Iterable[Any]) -> dict[str, Tenso
     return new
 
 
-class _Moments:
-    """The statistics of a layer's outputs, batch by batch."""
-
-    def __init__(self) -> None:
-        self._batches: list[Statistics] = []
-
-    def add(self, values: Tensor, channel_axis: int) -> Statistics:
-        """Take the statistics of one batch, and return them."""
-        channels = values.detach().movedim(channel_axis, -1).double()
-        others = tuple(range(channels.ndim - 1))
-        count = math.prod(channels.shape[:-1])
-        if count < 2:
-            raise ValueError(
-                "statistics need at least two values per channel: use larger batches"
-            )
-        mean = channels.mean(others)
-        # Two passes: a fifth of the time of torch.var on CPUs, as exact.
-        squares = (channels - mean).square_().sum(others)
-        batch = Statistics(mean, squares / (count - 1))
-        self._batches.append(batch)
-        return batch
-
-    def average(self) -> Statistics:
-        """Return the average over batches, with equal weight."""
-        return Statistics(
-            torch.stack([batch.mean for batch in self._batches]).mean(0),
-            torch.stack([batch.variance for batch in self._batches]).mean(0),
-        )
-
-
-def _check_batch_norms(graph: Graph) -> None:
+def _check_batch_norms(graph: Observable) -> None:
     if not graph.batch_norms:
         raise ValueError(
             "the model has no BatchNorm whose statistics could be reset: "
@@ -675,7 +623,7 @@ def _normalized_by_batch(see: Callable[[Tensor], object]) -> Around:
 
 
 def _observe(
-    graph: Graph,
+    graph: Observable,
     state: State,
     batches: Iterable[Any],
     layers: Sequence[str],
@@ -687,7 +635,7 @@ def _observe(
 
     The outputs of the layers in ``fixed`` are changed by what is given there.
     """
-    moments = {name: _Moments() for name in layers}
+    moments = {name: AveragedMoments() for name in layers}
     fixed = fixed or {}
     observed = [graph.layer(name) for name in layers]
     last = max(observed, key=graph.layers.index, default=None)
@@ -699,7 +647,7 @@ def _observe(
                 return _transform(output, layer, fixed[layer.name])
             now = moments[layer.name].add(output, layer.channel_axis)
             if layer == last and keep is None:
-                raise _AllSeen
+                raise AllSeen
             if change is None:
                 return output
             return _transform(output, layer, change(layer.name, now))
@@ -708,35 +656,8 @@ def _observe(
 
     changed = [graph.layer(name) for name in fixed]
     nodes = {layer.node: around(layer) for layer in (*observed, *changed)}
-    _run_all(graph, state, batches, nodes, keep)
+    observe(graph, state, batches, nodes, keep)
     return {name: moment.average() for name, moment in moments.items()}
-
-
-class _AllSeen(Exception):
-    """Nothing more of a batch is wanted: the rest of the network need not run."""
-
-
-def _run_all(
-    graph: Graph,
-    state: State,
-    batches: Iterable[Any],
-    around: Mapping[str, Around],
-    keep: Callable[[Any], None] | None = None,
-) -> None:
-    """Run a network on all batches for what ``around`` sees of it."""
-    empty = True
-    with torch.no_grad():
-        for inputs, _ in pairs(batches):
-            arguments = as_arguments(inputs)
-            empty = False
-            try:
-                output = graph.run(state, *arguments, around=around)
-            except _AllSeen:
-                continue
-            if keep is not None:
-                keep(output)
-    if empty:
-        raise ValueError("no batches: give at least one pair of inputs and targets")
 
 
 def _transform(output: Tensor, layer: Layer, affine: Affine) -> Tensor:

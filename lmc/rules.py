@@ -20,7 +20,7 @@ from torch.utils import _pytree as pytree
 from lmc.axes import Algebra, Axes, Block
 from lmc.exported import argument, operation_name
 from lmc.operations import ELEMENTWISE, FACTORIES, IDENTITIES, POOLING, RESHAPES
-from lmc.units import Ints, TooFine, Units
+from lmc.units import MAY_BE_FREE, Ints, TooFine, Units
 
 
 class Shapes:
@@ -31,6 +31,8 @@ class Shapes:
         self.refused: list[str] = []
         self.tensors: dict[str, Axes] = {}
         """Axes of the parameters and buffers, by one of their names."""
+        self.constants: dict[Node, Tensor] = {}
+        """Values of tensors that are known: lists of positions in the model's code."""
         self._sources: dict[Node, str] = {}
         self._axes: dict[Node, Axes | list[Axes]] = {}
 
@@ -77,6 +79,10 @@ class Call:
         self.node = node
         self.shapes = shapes
         self.algebra = Algebra(shapes.units, where(node), shapes.tensors)
+        self.positions = Algebra(
+            shapes.units, f"{MAY_BE_FREE}: its positions are values of {where(node)}"
+        )
+        """Pins axes whose positions a tensor of integers counts."""
 
     def given(self, which: int | str, default: Any = None) -> Any:
         """Return an argument as the graph has it, by position or name."""
@@ -211,6 +217,8 @@ def _elementwise(call: Call) -> Axes:
     if name == "prelu" and call.axes(1).sizes != (1,):
         return call.along(call.axes(0), [1], [1])
     if name in IDENTITIES:  # a second tensor says which dtype or device
+        if call.given(0) in call.shapes.constants:
+            call.shapes.constants[call.node] = call.shapes.constants[call.given(0)]
         return call.aligned([call.axes(0)])
     return call.aligned(call.tensors)
 
@@ -293,7 +301,7 @@ def _region(call: Call) -> list[Axes]:
     for node in module.graph.nodes:
         if node.op == "placeholder":
             outer = next(inside)
-            if outer in call.shapes:
+            if isinstance(outer, Node) and outer in call.shapes:
                 call.shapes[node] = call.shapes[outer]
         elif node.op == "call_function":
             apply_rule(node, call.shapes)
@@ -336,7 +344,8 @@ def _extremum(call: Call) -> Axes | list[Axes]:
         return _reduction(call)
     features = call.axes(0)
     dim = call.dim(1, features)
-    features = call.algebra.pin(features, [dim])  # the index is a position
+    if any(user.args[1] and user.users for user in call.node.users):
+        features = call.positions.pin(features, [dim])
     kept = call.algebra.reduce(features, [dim], bool(call.given("keepdim", False)))
     return [kept, kept]
 
@@ -346,7 +355,7 @@ def _sorted(call: Call) -> list[Axes]:
     features = call.axes(0)
     dim = call.dim("dim", features, -1)
     if any(user.args[1] and user.users for user in call.node.users):
-        features = call.algebra.pin(features, [dim])  # the index is a position
+        features = call.positions.pin(features, [dim])
     kept = call.algebra.reduce(features, [dim], keep=True)
     return [Axes(shape, kept.blocks) for shape in call.each]
 
@@ -641,7 +650,7 @@ def _slice(call: Call) -> Axes:
 def _index_select(call: Call) -> Axes:
     features = call.axes(0)
     call.algebra.pin(call.axes(2))
-    features = call.algebra.pin(features, [call.dim(1, features)])
+    features = call.positions.pin(features, [call.dim(1, features)])
     return Axes(call.sizes, features.blocks)
 
 
@@ -649,9 +658,18 @@ def _index_select(call: Call) -> Axes:
 def _index(call: Call) -> Axes:
     features, indices = call.axes(0), call.given(1)
     at = [dim for dim, index in enumerate(indices) if index is not None]
+    known = call.shapes.constants.get(indices[at[0]])
+    if (
+        len(at) == 1
+        and known is not None
+        and known.ndim == 1
+        and known.dtype != torch.bool
+    ):
+        size = features.sizes[at[0]]
+        return call.algebra.take(features, at[0], known.numpy().astype(np.int64) % size)
     for dim in at:
         call.algebra.pin(call.shapes[indices[dim]])
-    features = call.algebra.pin(features, at)
+    features = call.positions.pin(features, at)
     rank = max(len(call.shapes[indices[dim]].sizes) for dim in at)
     # The axes of the indices stand where theirs are, or in front if these are apart.
     together = at == [*range(at[0], at[-1] + 1)]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from lmc.graph import Graph, State
+from lmc.tables import table
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +120,12 @@ class Certificate:
     vacuous: tuple[int, ...]
     coarse: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        return (
+            f"relative difference {self.relative_difference:.1e} under "
+            f"{self.permutations} permutations (float64)"
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Symmetry:
@@ -129,10 +136,12 @@ class Symmetry:
     groups
         The groups by name, in the order of the state dict.
     pinned
-        The axes that no group acts on, with reasons.
+        The axes that no group acts on, with reasons; also what keeps its order inside
+        the blocks of a group.  A reason with "may be free" is no proof that it is not.
     refused
         Operations without a rule, which pinned what they touch: the groups are
-        right, but there may be more.
+        right, but there may be more.  Where there are none, and nothing pinned may be
+        free, they are all.
     shapes
         Shape of every tensor of the state dict.
     graph
@@ -147,6 +156,25 @@ class Symmetry:
     shapes: Mapping[str, tuple[int, ...]]
     graph: Graph
     certificate: Certificate | None
+
+    def rows(self) -> list[dict[str, object]]:
+        """Return the groups as rows of a table."""
+        return [
+            {
+                "group": group.name,
+                "size": group.size,
+                "copies": group.copies,
+                "inside": group.parent,
+                "sites": len(group.sites),
+            }
+            for group in self.groups.values()
+        ]
+
+    def __repr__(self) -> str:
+        refused = f", {len(self.refused)} operations refused" if self.refused else ""
+        certificate = self.certificate or "not certified"
+        head = f"Symmetry of {len(self.groups)} groups{refused}; {certificate}"
+        return f"{head}\n{table(self.rows())}"
 
     def check(self, state: State) -> None:
         """Raise ``ValueError`` unless ``state`` has the model's names and shapes."""

@@ -4,7 +4,7 @@ A *unit* starts as one position on one axis of a parameter or buffer.  Operation
 tie units together (channel 3 of a layer's output is channel 3 of the next layer's
 input), hold them as blocks of another unit (the channels of an attention head) or
 tell them apart by position, which pins them.  Units that nothing tells apart may be
-permuted; colour refinement on the graph of ties finds them.
+permuted; colour refinement on the graph of ties and blocks finds them.
 """
 
 from collections.abc import Iterator
@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 Hashes = NDArray[np.uint64]
+
+MAY_BE_FREE = "may be free"
+"""In the reason of what is pinned only because the algebra has no name for it."""
 
 _NOWHERE = -1
 """In place of the unit that holds another one as part of a block."""
@@ -77,6 +80,18 @@ class Units:
     alike
         Parameters whose units are the same at all batch positions: it was found
         that they cannot be told apart there.
+
+    Examples
+    --------
+    Four units in two blocks, and two others that are tied to the blocks:
+
+    >>> units = Units()
+    >>> inner, outer = units.new(4), units.new(2)
+    >>> units.see(inner, 0 * inner)  # something treats all four alike
+    >>> holders = units.blocks(inner.reshape(2, 2), "an operation")
+    >>> units.tie(outer, holders, (0 * outer, 0 * outer))
+    >>> [(family.size, family.copies) for family in units.families()]
+    [(2, 1), (2, 2)]
     """
 
     def __init__(self, alike: frozenset[str] = frozenset()) -> None:
@@ -142,8 +157,10 @@ class Units:
             leader = self.leader(unit)
             self._reason[leader] = self._reason[leader] or reason
 
-    def clash(self, units: Ints, reason: str) -> None:
+    def clash(self, units: Ints, reason: str, certain: bool = False) -> None:
         """Pin what cannot be expressed, unless coarser units may express it.
+
+        The reason says that it may be free unless it is ``certain`` not to be.
 
         Raises
         ------
@@ -151,7 +168,7 @@ class Units:
             Some of the units are those of a parameter at each batch position.
         """
         self._coarsen(units)
-        self.pin(units, reason)
+        self.pin(units, reason if certain else f"{MAY_BE_FREE}: {reason}")
 
     def _coarsen(self, units: Ints) -> None:
         """Ask for coarser units if any of these are fine ones."""
@@ -184,7 +201,7 @@ class Units:
         distinct = dict(zip(content, rows, strict=True))
         if sum(map(len, distinct)) > len(frozenset[int]().union(*distinct)):
             self.clash(rows, reason)
-            return self.new(len(rows), reason)
+            return self.new(len(rows), f"{MAY_BE_FREE}: {reason}")
         operation = self._token()
         for units, row in distinct.items():
             if units not in self._found:
@@ -258,7 +275,8 @@ class Units:
         )
         doubled[leaders[order][1:][same]] = True
         for leader in np.flatnonzero(doubled).tolist():
-            self.pin(np.array([leader]), "positions that are tied among themselves")
+            why = f"{MAY_BE_FREE}: positions that are tied among themselves"
+            self.pin(np.array([leader]), why)
         self._pin_blocks()
         things: dict[int, list[int]] = {}
         for unit, leader in zip(order.tolist(), leaders[order].tolist(), strict=True):
@@ -294,10 +312,10 @@ class Units:
         moving = {holder for holder in inside if self._reason[holder] is None}
         while crossing := _crossing(leaves, around, moving):
             for pair in crossing:
-                self._coarsen(np.array([*leaves[pair[0]], *leaves[pair[1]]]))
                 loser = rivals.loser(*pair)
+                self._coarsen(np.array([*leaves[loser]]))
                 self._shared[loser] = (
-                    "shared by blocks that are permuted, and may be free: "
+                    f"shared by blocks that are permuted, and {MAY_BE_FREE}: "
                     f"{rivals.reasons[loser]}"
                 )
             moving -= self._shared.keys()

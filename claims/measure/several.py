@@ -10,6 +10,7 @@ import lmc
 from claims.measure.architecture import Subject
 from claims.measure.networks import Network
 from claims.measure.pairs import Pair, Repair, repaired
+from lmc.graph import State
 
 MAX_ROUNDS = 30
 """Of iterative matching, as in arXiv 2402.05966, section 3.3."""
@@ -108,16 +109,19 @@ class Several(Subject):
         states = [network.state for network in chosen]
         seed = chosen[0].seed
 
-        def match(a: lmc.graph.State, b: lmc.graph.State) -> lmc.Matching:
-            return self.setting.match(method, a, b, seed)
+        symmetry = self.setting.symmetry
+        generator = torch.Generator().manual_seed(seed)
+
+        def match(_: lmc.Symmetry, a: State, b: State, *__: Any) -> lmc.Permutation:
+            """By a generator of its own for each match, made from the seed."""
+            return self.setting.match(method, a, b, seed).permutation
 
         if regime == "iterative":
-            generator = torch.Generator().manual_seed(seed)
             return lmc.match_iteratively(
-                states, match, generator=generator, max_rounds=MAX_ROUNDS
+                symmetry, states, match, generator=generator, max_rounds=MAX_ROUNDS
             )
         regimes = {
             "reference": lmc.match_to_reference,
             "sequential": lmc.match_sequentially,
         }
-        return regimes[regime](states, match)
+        return regimes[regime](symmetry, states, match, generator=generator)

@@ -396,8 +396,9 @@ def test_iterative_rounds(mlp):
     [several] = mlp.tuples(3)
     states = [network.state for network in several.networks]
     found = lmc.match_iteratively(
+        mlp.symmetry,
         states,
-        lambda a, b: mlp.match("weights", a, b, 0),
+        lambda _, a, b, *__: mlp.match("weights", a, b, 0).permutation,
         generator=torch.Generator().manual_seed(0),
         max_rounds=30,
     )

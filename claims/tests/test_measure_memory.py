@@ -67,8 +67,8 @@ BREAK = "return ", "return 0 or "
         ("lmc/features/fisher.py", ".square()", ".abs()", "pruned features"),
         ("claims/measure/pruned.py", "2000", "1000", "pruned features"),
         # ... and nothing on what people run, how training is shown, what is decided.
-        ("lmc/command/run.py", *BREAK, ""),
-        ("lmc/survey.py", *BREAK, ""),
+        ("lmc/command/job.py", *BREAK, ""),
+        ("lmc/report.py", *BREAK, ""),
         ("fixtures/checkpoints.py", *BREAK, ""),
         ("fixtures/store.py", *BREAK, ""),
         ("claims/evidence/rules.py", *BREAK, ""),
@@ -81,11 +81,11 @@ BREAK = "return ", "return 0 or "
         (
             "lmc/__init__.py",
             "from lmc.homogeneous import",
-            "from lmc.survey import",
+            "from lmc.tables import",
             "pairs pruned features",
         ),
         # ... and a name more changes nothing for those who do not use it.
-        ("lmc/__init__.py", "import (", "import (\n    survey,", ""),
+        ("lmc/__init__.py", "import (", "import (\n    tables,", ""),
     ],
 )
 def test_what_is_forgotten(edited, file, old, new, forgotten):

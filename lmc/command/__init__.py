@@ -4,14 +4,20 @@ The one part of ``lmc`` that reads, writes and prints.
 """
 
 import argparse
-import json
+import os
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 from lmc.command.errors import CommandError
+from lmc.command.output import Said
+from lmc.version import __version__
+
+
+def program() -> NoReturn:
+    """Run the command that the process was called for, and end the process."""
+    sys.exit(main())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,54 +25,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     say = Said(options.json)
     try:
-        # Torch and the commands take seconds to import: --help does not need them.
-        from lmc.command import run
+        from lmc.command import run  # refuses, where safetensors is missing
 
         getattr(run, options.command)(options, say)
+        sys.stdout.flush()  # here, where a full disk or a closed pipe can be said
     except (CommandError, OSError) as error:  # such as: no space left, not readable
-        print(f"lmc {options.command}: error: {error}", file=sys.stderr)
-        return 2
+        _empty_output()
+        closed = "nobody reads the output: the pipe is closed"
+        text = closed if isinstance(error, BrokenPipeError) else str(error)
+        return _failed(options.command, text)
+    except KeyboardInterrupt:
+        return _failed(options.command, "interrupted", 130)
     return 0
 
 
-class Said:
-    """Progress on stderr; the result on stdout, as a table or as JSON."""
-
-    def __init__(self, as_json: bool):
-        self._json = as_json
-        self._start = time.perf_counter()
-
-    def progress(self, text: str) -> None:
-        """Say what is being done, with the seconds since the start."""
-        seconds = time.perf_counter() - self._start
-        print(f"[{seconds:6.1f} s] {text}", file=sys.stderr, flush=True)
-
-    def result(self, summary: dict[str, Any], rows: Sequence[dict[str, Any]]) -> None:
-        """Print a summary, and a table of rows above it."""
-        if self._json:
-            print(json.dumps({**summary, "rows": list(rows)}))
-            return
-        if rows:
-            header = list(rows[0])
-            lines = [header, *([_text(row[key]) for key in header] for row in rows)]
-            widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-            for line in lines:
-                cells = (c.ljust(w) for c, w in zip(line, widths, strict=True))
-                print("  ".join(cells).rstrip())
-            print()
-        width = max(map(len, summary))
-        for key, value in summary.items():
-            print(f"{key.ljust(width)}  {_text(value)}")
+def _empty_output() -> None:
+    """Leave nothing that Python would write at its end, and fail at in many lines."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, dict):
-        return (
-            "; ".join(f"{key}: {_text(entry)}" for key, entry in value.items()) or "-"
-        )
-    return "-" if value is None else str(value)
+def _failed(command: str, text: str, code: int = 2) -> int:
+    print(f"lmc {command}: error: {text}", file=sys.stderr)
+    return code
 
 
 def _numbers(text: str) -> tuple[float, ...]:
@@ -74,7 +57,8 @@ def _numbers(text: str) -> tuple[float, ...]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m lmc", description=__doc__)
+    parser = argparse.ArgumentParser(prog="lmc", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"lmc {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
 
     symmetry = commands.add_parser("symmetry", help="show what may be permuted")
@@ -82,57 +66,46 @@ def _parser() -> argparse.ArgumentParser:
     _model_options(symmetry)
 
     match = commands.add_parser("match", help="permute B so that it lies near A")
-    match.add_argument("checkpoints", nargs=2, type=Path, metavar="FILE")
+    match.add_argument("checkpoints", nargs=2, type=Path, metavar="FILE", help=_FILE)
     _checkpoint_options(match)
-    match.add_argument(
-        "--method",
-        choices=("weights", "activations", "straight-through"),
-        default="weights",
-    )
+    match.add_argument("--method", default="weights", help=_METHOD)
     _output_options(match)
     _data_options(match)
 
     merge = commands.add_parser("merge", help="match, average and repair networks")
-    merge.add_argument("checkpoints", nargs="+", type=Path, metavar="FILE")
+    merge.add_argument("checkpoints", nargs="+", type=Path, metavar="FILE", help=_FILE)
     _checkpoint_options(merge)
-    merge.add_argument(
-        "--method", choices=("weights", "activations", "none"), default="weights"
-    )
+    merge.add_argument("--method", default="weights", help=_METHOD)
     merge.add_argument(
         "--many",
         choices=("reference", "sequential", "iterative", "cycle-consistent"),
         default="iterative",
         help="how three or more networks are matched (default: iterative)",
     )
-    merge.add_argument(
-        "--renormalize",
-        choices=(
-            *("repair", "rescale", "rescale-average", "reshift"),
-            *("reset", "none"),
-        ),
-        default="none",
-        help="reset for networks with BatchNorm; all but none need --data",
-    )
+    _renormalize_option(merge, "auto")
     _output_options(merge)
     _data_options(merge)
+    _metric_option(merge)
 
     barrier = commands.add_parser("barrier", help="measure the line between networks")
-    barrier.add_argument("checkpoints", nargs=2, type=Path, metavar="FILE")
+    barrier.add_argument("checkpoints", nargs=2, type=Path, metavar="FILE", help=_FILE)
     _checkpoint_options(barrier)
-    barrier.add_argument(
-        "--match",
-        dest="method",
-        choices=("none", "weights", "activations"),
-        default="none",
-        help="match B to A first (default: none)",
-    )
+    barrier.add_argument("--match", dest="method", default="none", help=_METHOD)
+    _renormalize_option(barrier, "none")
     barrier.add_argument("--plot", type=Path, metavar="PNG", help="draw the curves")
     barrier.add_argument("--force", action="store_true", help="overwrite the plot")
     _data_options(barrier, required=True)
+    _metric_option(barrier)
     return parser
 
 
 _SPEC = "package.module:callable, or the name of a model of torchvision"
+_FILE = "safetensors, the index of its shards, or a file of torch.save"
+_METHOD = (
+    "weights, activations, straight-through (these two need --data), none, or "
+    "package.module:function (symmetry, a, b, batches, generator) -> Permutation "
+    "(default: %(default)s)"
+)
 
 
 def _model_options(parser: argparse.ArgumentParser) -> None:
@@ -147,6 +120,12 @@ def _model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--input-dtype", choices=("float32", "int64"), default="float32"
     )
+    parser.add_argument(
+        "--symmetry",
+        type=Path,
+        metavar="FILE",
+        help="keep what is discovered there, and take it from there the next time",
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
@@ -157,8 +136,36 @@ def _checkpoint_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="default: cpu")
 
 
+def _renormalize_option(parser: argparse.ArgumentParser, default: str) -> None:
+    parser.add_argument(
+        "--renormalize",
+        choices=(
+            *("auto", "repair", "rescale", "rescale-average", "reshift"),
+            *("reset", "none"),
+        ),
+        default=default,
+        help="auto is reset for networks with BatchNorm; all but none need --data "
+        f"(default: {default})",
+    )
+
+
+def _metric_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--metric",
+        metavar="SPEC",
+        help="package.module:function of outputs and targets, the less the better, for "
+        "what is no classifier",
+    )
+
+
 def _output_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="safetensors; or .pt, .pth, .bin or .ckpt for torch.load",
+    )
     parser.add_argument("--force", action="store_true", help="overwrite the output")
 
 

@@ -1,6 +1,7 @@
 """Checkpoints on disk: safetensors in and out, nothing half-written."""
 
 import contextlib
+import json
 import os
 import pickle
 import tempfile
@@ -16,7 +17,7 @@ from lmc.command.errors import CommandError
 
 try:
     import safetensors
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 except ImportError as error:  # pragma: no cover
     raise CommandError(
         "the command line needs safetensors: pip install safetensors"
@@ -43,16 +44,27 @@ class Checkpoint:
         return {name: state[name].to(own.dtype) for name, own in self.state.items()}
 
 
+INDEX = ".index.json"
+"""How the name of an index of shards ends."""
+
+PICKLES = (".pt", ".pth", ".bin", ".ckpt")
+"""Suffixes of files of :func:`torch.save`; all others are of safetensors."""
+
+WRAPPERS = ("module.", "_orig_mod.")
+"""What DataParallel and torch.compile put in front of all names."""
+
+
 def read(path: Path) -> Checkpoint:
     """Read a network; refuse pickles that could run code, and values not finite."""
     if not path.is_file():
         raise CommandError(f"{path}: no such file")
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = dict(file.metadata() or {})
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except safetensors.SafetensorError:
-        state, metadata = _read_pickle(path), {}
+    if path.name.endswith(INDEX):
+        state, metadata = _read_shards(path)
+    else:
+        state, metadata = _read_file(path)
+    for wrapper in WRAPPERS:
+        if state and all(name.startswith(wrapper) for name in state):
+            state = {n.removeprefix(wrapper): value for n, value in state.items()}
     for name, tensor in state.items():
         if not bool(tensor.isfinite().all()):
             raise CommandError(
@@ -60,6 +72,35 @@ def read(path: Path) -> Checkpoint:
                 "diverged"
             )
     return Checkpoint(path, state, metadata)
+
+
+def _read_file(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+    except safetensors.SafetensorError:
+        return _read_pickle(path), {}
+
+
+def _read_shards(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read the files that an index names, which lie beside it."""
+    try:
+        weights = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+        files = dict.fromkeys(str(file) for file in weights.values())
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CommandError(
+            f"{path}: no index of shards, which maps the name of each tensor to a file "
+            "under weight_map"
+        ) from error
+    state: dict[str, Tensor] = {}
+    for file in files:
+        if not (path.parent / file).is_file():
+            raise CommandError(f"{path} names {file}, which is not beside it")
+        state |= _read_file(path.parent / file)[0]
+    if missing := sorted(set(weights) - set(state)):
+        raise CommandError(f"{path} names {_some(missing)}, which no shard holds")
+    return state, {"format": "pt"}
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
@@ -82,7 +123,7 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
 
 
 def check_alike(checkpoints: Sequence[Checkpoint]) -> None:
-    """Raise unless all files have the same names, shapes and dtypes."""
+    """Raise unless all files have the same names and shapes."""
     first = checkpoints[0]
     for other in checkpoints[1:]:
         only = sorted(set(first.state) ^ set(other.state))
@@ -92,16 +133,12 @@ def check_alike(checkpoints: Sequence[Checkpoint]) -> None:
                 f"{_some(only)} in one of them only"
             )
         for name, mine in first.state.items():
-            its = other.state[name]
-            for what, here, there in (
-                ("shape", tuple(mine.shape), tuple(its.shape)),
-                ("dtype", mine.dtype, its.dtype),
-            ):
-                if here != there:
-                    raise CommandError(
-                        f"{name} has {what} {here} in {first.path} and {there} in "
-                        f"{other.path}"
-                    )
+            here, there = tuple(mine.shape), tuple(other.state[name].shape)
+            if here != there:
+                raise CommandError(
+                    f"{name} has shape {here} in {first.path} and {there} in "
+                    f"{other.path}"
+                )
 
 
 def check_fit(checkpoint: Checkpoint, model: nn.Module) -> None:
@@ -134,11 +171,18 @@ def check_output(path: Path, inputs: Sequence[Path], force: bool) -> None:
 
 
 def write(path: Path, state: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a network, whole or not at all."""
-    # Tensors with two names share memory, which the format refuses.
-    tensors = {name: tensor.contiguous().clone() for name, tensor in state.items()}
+    """Write a network, whole or not at all, in the format that its suffix says.
+
+    A file of :func:`torch.save` holds the state dict alone, without metadata.
+    """
     with whole(path) as temporary:
-        save_file(tensors, temporary, metadata=metadata)
+        if path.suffix in PICKLES:
+            torch.save(dict(state), temporary)
+            return
+        # Tensors with two names share memory, which the format refuses.
+        tensors = {name: tensor.contiguous().clone() for name, tensor in state.items()}
+        # Not save_file, which tells a full disk as an error of the format.
+        Path(temporary).write_bytes(save(tensors, metadata=metadata))
 
 
 @contextlib.contextmanager

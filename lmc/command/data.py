@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -70,8 +71,17 @@ def images(
         transforms.ToTensor(),
         transforms.Normalize(mean, std),
     ]
+
+    def opened(path: str) -> Any:
+        try:
+            return datasets.folder.default_loader(path)
+        except OSError as error:  # truncated, or no image: Pillow names no file
+            raise CommandError(f"{path}: {error}") from error
+
     try:
-        found = datasets.ImageFolder(str(folder), transforms.Compose(steps))
+        found = datasets.ImageFolder(
+            str(folder), transforms.Compose(steps), loader=opened
+        )
     except FileNotFoundError as error:
         raise CommandError(
             f"--data {folder}: {error}; it must have one folder of images for "

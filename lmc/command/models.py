@@ -14,7 +14,7 @@ from lmc.command.errors import CommandError
 def build(spec: str, arguments: str | None) -> nn.Module:
     """Return the model of a spec, in evaluation mode."""
     given = _arguments(arguments)
-    make = _torchvision(spec) if ":" not in spec else _imported(spec)
+    make = _torchvision(spec) if ":" not in spec else imported("--model", spec)
     try:
         model = make(*given) if isinstance(given, list) else make(**given)
     except Exception as error:
@@ -42,7 +42,8 @@ def _arguments(text: str | None) -> Any:
     return given
 
 
-def _imported(spec: str) -> Any:
+def imported(option: str, spec: str) -> Any:
+    """Return what ``package.module:name`` names, a function or a class."""
     module, _, path = spec.partition(":")
     if "" not in sys.path:
         sys.path.insert(0, "")  # one's own modules, as with python -m
@@ -50,17 +51,16 @@ def _imported(spec: str) -> Any:
         found = importlib.import_module(module)
     except Exception as error:
         raise CommandError(
-            f"--model {spec}: module {module!r} cannot be imported: "
+            f"{option} {spec}: module {module!r} cannot be imported: "
             f"{type(error).__name__}: {error}"
         ) from error
     for name in path.split("."):
         if not hasattr(found, name):
-            raise CommandError(f"--model {spec}: module {module!r} has no {path!r}")
+            raise CommandError(f"{option} {spec}: module {module!r} has no {path!r}")
         found = getattr(found, name)
     if not callable(found):
         raise CommandError(
-            f"--model {spec} is a {type(found).__name__}: name a class or a function "
-            "that returns a model"
+            f"{option} {spec} is a {type(found).__name__}: name a class or a function"
         )
     return found
 

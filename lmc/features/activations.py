@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,9 +11,11 @@ from torch import Tensor
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 
-from lmc.batches import as_arguments, batch_size, pairs
+from lmc.batches import batch_size, pairs
 from lmc.exported import argument, operation_name
 from lmc.graph import Around, Graph, Layer, State
+from lmc.moments import PooledMoments
+from lmc.observing import observe
 from lmc.operations import IDENTITIES, NORMALIZATIONS, POOLING
 
 
@@ -144,7 +146,7 @@ def activation_scale(
     before = {layer.name: (layer.node, layer.channel_axis) for layer in chosen}
     after = {layer.name: _nonlinearity(graph, layer) for layer in chosen}
     places = {*before.values(), *filter(None, after.values())}
-    moments = {place: _Moments() for place in places}
+    moments = {place: _Scale() for place in places}
 
     def around(node: str) -> Around:
         def observed(operation: Any, *args: Any, **kwargs: Any) -> Tensor:
@@ -288,7 +290,7 @@ def feature_parts(
         raise ValueError(f"unknown constant part {constant!r}: choose 'zero' or 'mean'")
     chosen = chosen_layers(graph, layers)
     sample_axes = _sample_axes(graph, chosen)
-    moments = {layer.name: _Spread() for layer in chosen}
+    moments = {layer.name: PooledMoments() for layer in chosen}
     reference: dict[str, Tensor] = {}
 
     def watch(see: Callable[[str, Tensor], None]) -> dict[str, Around]:
@@ -336,75 +338,25 @@ def chosen_layers(graph: Graph, layers: Sequence[str] | None) -> list[Layer]:
     return [graph.layer(name) for name in layers]
 
 
-def observe(
-    graph: Graph, state: State, batches: Iterable[Any], around: Mapping[str, Around]
-) -> None:
-    """Run a network on all batches, without gradients, for what ``around`` sees.
-
-    Raises
-    ------
-    ValueError
-        There is no sample.
-    """
-    samples = 0
-    with torch.no_grad():
-        for inputs, _ in pairs(batches):
-            arguments = as_arguments(inputs)
-            if size := batch_size(arguments):
-                graph.run(state, *arguments, around=around)
-                samples += size
-    if samples == 0:
-        raise ValueError("no samples: give at least one pair of inputs and targets")
-
-
-class _Spread:
-    """Mean and variance of the columns of all batches, as if they were one.
-
-    Batches are merged by their means and sums of squared deviations: sums of squares
-    would lose the variance of a feature that hardly varies, which is what is measured.
-    """
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.mean = torch.zeros(())
-        self._squares = torch.zeros(())
-
-    def add(self, rows: Tensor) -> None:
-        """Add a float64 batch ``(values, columns)``."""
-        count, mean = len(rows), rows.mean(0)
-        squares = (rows - mean).square().sum(0)
-        if self.count == 0:
-            self.count, self.mean, self._squares = count, mean, squares
-            return
-        total, apart = self.count + count, mean - self.mean
-        self._squares += squares + apart.square() * (self.count * count / total)
-        self.mean = self.mean + apart * (count / total)
-        self.count = total
-
-    def variance(self) -> Tensor:
-        """Return the variance of each column, divided by the number of values."""
-        return self._squares / self.count
-
-
-class _Moments:
+class _Scale:
     """What an :class:`ActivationScale` is made of, batch by batch."""
 
     def __init__(self) -> None:
-        self._spread = _Spread()
+        self._pooled = PooledMoments()
         self._absolute: Tensor | float = 0.0
         self._zeros: Tensor | int = 0
 
     def add(self, values: Tensor, axis: int) -> None:
         units = values.detach().movedim(axis, -1).flatten(0, -2).double()
-        self._spread.add(units)
+        self._pooled.add(units)
         self._absolute = self._absolute + units.abs().sum(0)
         self._zeros = self._zeros + (units == 0).sum(0)
 
     def scale(self) -> ActivationScale:
-        count = self._spread.count
+        count = self._pooled.count
         absolute, zeros = (torch.as_tensor(v) for v in (self._absolute, self._zeros))
         return ActivationScale(
-            absolute / count, self._spread.variance(), zeros.double() / count
+            absolute / count, self._pooled.variance(), zeros.double() / count
         )
 
 

@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lmc.features.activations import chosen_layers, observe
+from lmc.features.activations import chosen_layers
 from lmc.graph import Around, Graph, Layer, State
+from lmc.observing import observe
 
 
 @dataclass(frozen=True, eq=False)

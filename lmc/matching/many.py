@@ -2,23 +2,18 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.polynomial import Polynomial
 from torch import Tensor
 
 from lmc.graph import State
 from lmc.interpolation import average
-from lmc.matching.assignment import best
-from lmc.matching.result import Matching
-from lmc.permutation import Permutation, flattened, unflattened, units
-from lmc.symmetry import Site, Symmetry
-
-Match = Callable[[State, State], Matching]
-"""Matches its second network to its first, such as weight matching."""
+from lmc.matching.matchers import Matcher, matcher
+from lmc.permutation import Permutation
+from lmc.symmetry import Symmetry
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +46,15 @@ class ManyMatching:
     converged: bool
     seconds: float
 
+    def __repr__(self) -> str:
+        end = "converged" if self.converged else "not converged"
+        return (
+            f"Matching of {len(self.permutations)} networks\n"
+            f"objective {self.history[0]:.6g} at the start, {self.objective:.6g} after "
+            f"{self.rounds} rounds, {end}\n"
+            f"{self.seconds:.2f} s"
+        )
+
     def apply(self, states: Sequence[State]) -> list[dict[str, Tensor]]:
         """Return the networks permuted, each by its own permutation."""
         return [
@@ -59,48 +63,73 @@ class ManyMatching:
         ]
 
 
-def match_to_reference(states: Sequence[State], match: Match) -> ManyMatching:
+def match_to_reference(
+    symmetry: Symmetry,
+    states: Sequence[State],
+    match: str | Matcher = "weights",
+    batches: Iterable[Any] = (),
+    *,
+    generator: torch.Generator,
+) -> ManyMatching:
     """Match all networks to the first.
 
     Parameters
     ----------
+    symmetry
+        Groups of all networks.
     states
         State dicts of one architecture, at least two.
     match
-        For instance ``lambda a, b: weight_matching(symmetry, a, b, generator=g)``.
+        By what two networks are matched: a name in
+        :data:`lmc.matching.MATCHERS`, or a function of the same signature.
+    batches
+        For the matcher.
+    generator
+        Source of the matcher's random numbers.
 
     Raises
     ------
     ValueError
-        There are fewer than two networks.
+        There are fewer than two networks, or no such matcher; or as the matcher does.
 
     References
     ----------
     arXiv 2402.05966, section 3.3 and appendix E.3.
     """
     began = time.perf_counter()
-    found = [match(states[0], state).permutation for state in _several(states)[1:]]
-    first = Permutation.identity(found[0].symmetry)
-    return _once(states, (first, *found), began)
+    first, *others = several(states)
+    find = matcher(match)
+    found = [find(symmetry, first, other, batches, generator) for other in others]
+    return _once(symmetry, states, (Permutation.identity(symmetry), *found), began)
 
 
-def match_sequentially(states: Sequence[State], match: Match) -> ManyMatching:
+def match_sequentially(
+    symmetry: Symmetry,
+    states: Sequence[State],
+    match: str | Matcher = "weights",
+    batches: Iterable[Any] = (),
+    *,
+    generator: torch.Generator,
+) -> ManyMatching:
     """Match each network to the one before it, as that was permuted.
 
     Parameters, errors and source as for :func:`match_to_reference`.
     """
     began = time.perf_counter()
-    found: list[Permutation] = []
-    before = _several(states)[0]
-    for state in states[1:]:
-        found.append(match(before, state).permutation)
+    find = matcher(match)
+    before, *others = several(states)
+    found = [Permutation.identity(symmetry)]
+    for state in others:
+        found.append(find(symmetry, before, state, batches, generator))
         before = found[-1].apply(state)
-    return _once(states, (Permutation.identity(found[0].symmetry), *found), began)
+    return _once(symmetry, states, tuple(found), began)
 
 
 def match_iteratively(
+    symmetry: Symmetry,
     states: Sequence[State],
-    match: Match,
+    match: str | Matcher = "weights",
+    batches: Iterable[Any] = (),
     *,
     generator: torch.Generator,
     max_rounds: int = 30,
@@ -113,20 +142,20 @@ def match_iteratively(
 
     Parameters
     ----------
-    states
-        State dicts of one architecture, at least two.
+    symmetry, states, batches
+        As for :func:`match_to_reference`.
     match
-        As for :func:`match_to_reference`; it gets networks as they are permuted so
-        far, and must leave alone what it cannot better.
+        As there; it gets networks as they are permuted so far, and must leave alone
+        what it cannot better.
     generator
-        Source of the orders.
+        Source of the orders, and of the matcher's random numbers.
     max_rounds
         30 in arXiv 2402.05966.
 
     Raises
     ------
     ValueError
-        There are fewer than two networks.
+        As for :func:`match_to_reference`, or there is no round.
 
     References
     ----------
@@ -134,31 +163,26 @@ def match_iteratively(
     arXiv 2402.05966, section 3.3.
     """
     began = time.perf_counter()
-    now: list[State] = list(_several(states))
-    found: list[Permutation | None] = [None] * len(states)
-    symmetry: Symmetry | None = None
-    history: list[float] = []
+    if max_rounds < 1:
+        raise ValueError(f"max_rounds must be at least 1, got {max_rounds}")
+    find = matcher(match)
+    now: list[State] = list(several(states))
+    found = [Permutation.identity(symmetry) for _ in now]
+    history = [objective_of(symmetry, now)]
     converged, rounds = False, 0
     while rounds < max_rounds and not converged:
         rounds += 1
         converged = True
         for index in torch.randperm(len(now), generator=generator).tolist():
             others = average([s for i, s in enumerate(now) if i != index])
-            step = match(others, now[index]).permutation
-            symmetry = step.symmetry
-            if not history:
-                history.append(_objective(symmetry, now))
-            before = found[index] or Permutation.identity(symmetry)
+            step = find(symmetry, others, now[index], batches, generator)
             if not _still(step):
                 converged = False
-            found[index] = before.compose(step)
+            found[index] = found[index].compose(step)
             now[index] = step.apply(now[index])
-        assert symmetry is not None
-        history.append(_objective(symmetry, now))
-    if symmetry is None:
-        raise ValueError(f"max_rounds must be at least 1, got {max_rounds}")
+        history.append(objective_of(symmetry, now))
     return ManyMatching(
-        tuple(p or Permutation.identity(symmetry) for p in found),
+        tuple(found),
         history[-1],
         tuple(history),
         rounds,
@@ -167,191 +191,8 @@ def match_iteratively(
     )
 
 
-def match_consistently(
-    symmetry: Symmetry,
-    states: Sequence[State],
-    *,
-    max_rounds: int = 100,
-    tolerance: float = 1e-6,
-) -> ManyMatching:
-    """Match all networks to a common universe at once, by Frank-Wolfe.
-
-    Every network has a doubly stochastic matrix for each group, which maps it to the
-    universe; the permutation from one network to another is the one to the universe
-    and back, so that permutations around any cycle compose to the identity.  The sum
-    over all pairs of the mapped networks' inner products is raised for all networks
-    and groups together: a step goes towards the permutations that the gradient
-    prefers, as far as is best (the objective along the step is a polynomial, whose
-    maximum is found exactly).  In the end each matrix is rounded to the nearest
-    permutation.
-
-    Parameters
-    ----------
-    symmetry
-        Groups of all networks.
-    states
-        State dicts, at least two.
-    max_rounds
-        Upper bound on the number of steps.
-    tolerance
-        Relative rise of the objective below which it has converged.
-
-    Returns
-    -------
-    ManyMatching
-        Its history is that of the relaxed objective, its objective that of the
-        permutations.
-
-    Raises
-    ------
-    ValueError
-        There are fewer than two networks, one does not fit the model, or the model
-        has groups inside groups (attention heads, grouped convolutions), for which
-        the relaxation is not defined here.
-
-    References
-    ----------
-    Crisostomi et al., C2M3: Cycle-Consistent Multi-Model Merging
-    (arXiv 2405.17897), section 3.
-    """
-    began = time.perf_counter()
-    if inner := [g.name for g in symmetry.groups.values() if g.parent is not None]:
-        raise ValueError(
-            f"group {inner[0]!r} is inside another one: cycle-consistent matching has "
-            "no relaxation for that; use match_iteratively"
-        )
-    for state in _several(states):
-        symmetry.check(state)
-    joint = _Joint(symmetry, states)
-    maps = joint.identity()
-    history = [joint.objective(maps)]
-    converged, rounds = False, 0
-    while rounds < max_rounds and not converged:
-        rounds += 1
-        corners = [
-            {name: _corner(slope) for name, slope in of_one.items()}
-            for of_one in joint.gradient(maps)
-        ]
-        step, value = joint.best_step(maps, corners)
-        converged = value - history[-1] <= tolerance * abs(history[-1])
-        if value > history[-1]:
-            maps = joint.towards(maps, corners, step)
-            history.append(value)
-    found = tuple(
-        Permutation(symmetry, {name: _rounded(m) for name, m in of_one.items()})
-        for of_one in maps
-    )
-    permuted = [p.apply(state) for p, state in zip(found, states, strict=True)]
-    return ManyMatching(
-        found,
-        _objective(symmetry, permuted),
-        tuple(history),
-        rounds,
-        converged,
-        time.perf_counter() - began,
-    )
-
-
-Maps = list[dict[str, Tensor]]
-"""For each network a doubly stochastic matrix for each group's name."""
-
-
-class _Joint:
-    """The relaxed objective of cycle-consistent matching."""
-
-    def __init__(self, symmetry: Symmetry, states: Sequence[State]):
-        self._groups = symmetry.groups
-        self._sites: dict[str, list[tuple[str, Site]]] = {}
-        counted = set(_counted(symmetry))
-        for group in symmetry.groups.values():
-            for site in group.sites:
-                if site.name in counted:
-                    self._sites.setdefault(site.name, []).append((group.name, site))
-        self._states = [
-            {name: state[name].detach().double() for name in self._sites}
-            for state in states
-        ]
-        # The objective has each network's maps once for each axis they act on.
-        self._degree = 2 * max(
-            (len(sites) for sites in self._sites.values()), default=0
-        )
-
-    def identity(self) -> Maps:
-        return [
-            {name: torch.eye(g.size).double() for name, g in self._groups.items()}
-            for _ in self._states
-        ]
-
-    def objective(self, maps: Maps) -> float:
-        return _pairs([self._mapped(i, maps[i]) for i in range(len(maps))])
-
-    def gradient(self, maps: Maps) -> Maps:
-        """Derivative of the objective by each entry of each map."""
-        mapped = [self._mapped(i, own) for i, own in enumerate(maps)]
-        total = {n: torch.stack([m[n] for m in mapped]).sum(0) for n in self._sites}
-        slopes: Maps = []
-        for index, own in enumerate(maps):
-            slope = {
-                n: torch.zeros(g.size, g.size).double() for n, g in self._groups.items()
-            }
-            for name, sites in self._sites.items():
-                others = total[name] - mapped[index][name]
-                for number, (group, site) in enumerate(sites):
-                    rest = sites[:number] + sites[number + 1 :]
-                    tensor = self._map(self._states[index][name], rest, own)
-                    slope[group] += (units(others, site) @ units(tensor, site).T).cpu()
-            slopes.append(slope)
-        return slopes
-
-    def towards(self, maps: Maps, corners: Maps, step: float) -> Maps:
-        return [
-            {name: (1 - step) * own[name] + step * to[name] for name in own}
-            for own, to in zip(maps, corners, strict=True)
-        ]
-
-    def best_step(self, maps: Maps, corners: Maps) -> tuple[float, float]:
-        """Where on the way to the corners the objective is largest, and that value."""
-        nodes = (1 - np.cos(np.linspace(0, np.pi, self._degree + 1))) / 2
-        values = [self.objective(self.towards(maps, corners, x)) for x in nodes]
-        fitted = Polynomial.fit(nodes, values, self._degree)
-        turning = fitted.deriv().roots()
-        inside = turning[abs(turning.imag) < 1e-9].real
-        steps = [0.0, 1.0, *(float(x) for x in inside if 0 < x < 1)]
-        step = max(steps, key=fitted)
-        return step, self.objective(self.towards(maps, corners, step))
-
-    def _mapped(self, index: int, own: dict[str, Tensor]) -> dict[str, Tensor]:
-        state = self._states[index]
-        return {
-            name: self._map(state[name], sites, own)
-            for name, sites in self._sites.items()
-        }
-
-    def _map(
-        self, tensor: Tensor, sites: Sequence[tuple[str, Site]], own: dict[str, Tensor]
-    ) -> Tensor:
-        for group, site in sites:
-            flat, axis = flattened(tensor, site.axes)
-            rows = flat.movedim(axis, 0)
-            taken = rows[site.positions.to(rows.device)]
-            mixed = torch.tensordot(own[group].to(rows.device), taken, dims=1)
-            rows = rows.index_put((site.positions.to(rows.device),), mixed)
-            tensor = unflattened(rows.movedim(0, axis), tensor, site.axes)
-        return tensor
-
-
-def _corner(slope: Tensor) -> Tensor:
-    """The permutation matrix that goes farthest along a slope."""
-    size = len(slope)
-    return torch.eye(size).double()[_rounded(slope)]
-
-
-def _rounded(matrix: Tensor) -> Tensor:
-    """The nearest permutation, as indices."""
-    return best(matrix)
-
-
-def _several(states: Sequence[State]) -> Sequence[State]:
+def several(states: Sequence[State]) -> Sequence[State]:
+    """Return networks, at least two; raise ``ValueError`` for fewer."""
     if len(states) < 2:
         raise ValueError(
             f"nothing to match: give at least two networks, not {len(states)}"
@@ -367,29 +208,34 @@ def _still(permutation: Permutation) -> bool:
 
 
 def _once(
-    states: Sequence[State], permutations: tuple[Permutation, ...], began: float
+    symmetry: Symmetry,
+    states: Sequence[State],
+    permutations: tuple[Permutation, ...],
+    began: float,
 ) -> ManyMatching:
-    symmetry = permutations[0].symmetry
     permuted = [p.apply(state) for p, state in zip(permutations, states, strict=True)]
-    history = (_objective(symmetry, states), _objective(symmetry, permuted))
+    history = (objective_of(symmetry, states), objective_of(symmetry, permuted))
     return ManyMatching(
         permutations, history[-1], history, 1, True, time.perf_counter() - began
     )
 
 
-def _counted(symmetry: Symmetry) -> list[str]:
+def compared(symmetry: Symmetry) -> list[str]:
     """The parameters on which a group acts, a tensor with several names once."""
     graph = symmetry.graph
     acted_on = {s.name for group in symmetry.groups.values() for s in group.sites}
     return [n for n in graph.parameters if n in acted_on and graph.aliases[n][0] == n]
 
 
-def _objective(symmetry: Symmetry, states: Sequence[State]) -> float:
-    names = _counted(symmetry)
-    return _pairs([{name: state[name].double() for name in names} for state in states])
+def objective_of(symmetry: Symmetry, states: Sequence[State]) -> float:
+    """Sum over all pairs of the inner products of the tensors that count."""
+    names = compared(symmetry)
+    return over_pairs(
+        [{name: state[name].double() for name in names} for state in states]
+    )
 
 
-def _pairs(states: Sequence[State]) -> float:
+def over_pairs(states: Sequence[State]) -> float:
     """Sum of the inner products of all pairs: half of |sum|^2 - sum of |.|^2."""
     terms = []
     for name in states[0]:

@@ -40,6 +40,15 @@ class Matching:
     seconds: float
     constant: Mapping[str, Tensor] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        steps = len(self.history) - 1
+        return (
+            f"{self.permutation}\n"
+            f"objective {self.history[0]:.6g} at the start, {self.objective:.6g} after "
+            f"{steps} steps\n"
+            f"{self.solves} assignment problems, {self.seconds:.2f} s"
+        )
+
     def mask_constant(self, state: State) -> dict[str, Tensor]:
         """Return a state dict with zeros wherever a constant unit takes part.
 

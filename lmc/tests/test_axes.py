@@ -1,8 +1,10 @@
 """The algebra of axes, against numpy on a tensor that holds every element's unit."""
 
+import doctest
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmc.axes import Algebra, Axes, Block, fresh
@@ -41,6 +43,7 @@ def shapes_of(draw: st.DrawFn, size: int) -> tuple[int, ...]:
     return (*shape, size)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(SHAPES), st.data())
 def test_moving_data_moves_units(shape, data):
     """View, permute, take, expand and cat do to units what numpy does."""
@@ -231,3 +234,9 @@ def test_interleaved_halves_stay_free():
         algebra.see(half)
     assert halves[0].blocks[0].units.tolist() == [0, 6, 1, 7, 2, 8]
     assert families(units) == [(1, 3)] * 4
+
+
+def test_examples_of_the_algebra_run_as_they_stand():
+    """Every output in the algebra's documentation."""
+    found = doctest.testfile("../docs/algebra.md")
+    assert found.attempted > 30 and found.failed == 0

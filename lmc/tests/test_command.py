@@ -11,6 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+import lmc
 from lmc.command import checkpoints, main
 from lmc.discovery import discover
 from lmc.interpolation import average, interpolate
@@ -111,7 +112,8 @@ def test_match_recovers_a_shuffled_copy(capsys, tmp_path, files):
     assert metadata(out)["lmc-matched-to"] == "a.safetensors"
     summary = json.loads(text)
     assert summary["distance"] == 0 < summary["distance before"]
-    assert summary["objective"] > summary["objective before"]
+    assert all(row["cosine before"] < row["after"] for row in summary["rows"][:2])
+    assert summary["rows"][-1]["after"] == pytest.approx(1)
 
 
 class Tied(nn.Module):
@@ -129,30 +131,27 @@ class Tied(nn.Module):
 
 
 def test_match_counts_a_tensor_with_two_names_once(capsys, tmp_path):
-    """In the distance as in the objective: ``|a|^2 + |b|^2 - 2 <a, b>``."""
+    """In the distance, before and after."""
     states = []
     for name, seed in (("a", 0), ("b", 1)):
         torch.manual_seed(seed)
         state = {key: value.clone() for key, value in Tied().state_dict().items()}
         save_file(state, tmp_path / f"{name}.safetensors")
-        states.append({k: v.double() for k, v in state.items() if k != "again.weight"})
+        states.append(state)
+    out = tmp_path / "m.safetensors"
     code, text, _ = run(
         *(capsys, "match", tmp_path / "a.safetensors", tmp_path / "b.safetensors"),
-        *("--model", "lmc.tests.test_command:Tied", *SHAPE),
-        *("--out", tmp_path / "m.safetensors", "--json"),
+        *("--model", "lmc.tests.test_command:Tied", *SHAPE, "--out", out, "--json"),
     )
     assert code == 0
     summary = json.loads(text)
-    fixed = float((states[0]["last.bias"] - states[1]["last.bias"]).square().sum())
-    squares = sum(
-        float(value.square().sum())
-        for state in states
-        for name, value in state.items()
-        if name != "last.bias"
-    )
-    for when in (" before", ""):
-        expected = fixed + squares - 2 * summary["objective" + when]
-        assert summary["distance" + when] ** 2 == pytest.approx(expected, rel=1e-6)
+    for key, b in (("distance before", states[1]), ("distance", load_file(out))):
+        squares = sum(
+            float((value.double() - b[name].double()).square().sum())
+            for name, value in states[0].items()
+            if name != "again.weight"
+        )
+        assert summary[key] ** 2 == pytest.approx(squares, rel=1e-6)
 
 
 def test_match_keeps_dtypes(capsys, tmp_path):
@@ -180,7 +179,7 @@ def test_match_by_data(capsys, tmp_path, files, folder, method):
     arguments = ["match", *files, *MODEL, "--method", method, "--out", out]
     code, text, _ = run(capsys, *arguments, "--data", folder)
     assert code == 0
-    assert f"method               {method}" in text
+    assert f"method           {method}" in text
     assert set(load_file(out)) == set(load_file(files[1]))
 
 
@@ -236,8 +235,153 @@ def test_merge_and_renormalize(capsys, tmp_path, files, folder, method):
     changed = {name for name in plain if not torch.allclose(plain[name], found[name])}
     assert "features.0.weight" in changed or method == "reshift"
     assert changed
-    rows = json.loads(text)["rows"]
-    assert [row["network"] for row in rows] == [*map(str, files), str(out)]
+    told = json.loads(text)
+    assert told["networks"] == {"1": str(files[0]), "2": str(files[1])}
+    assert told["renormalization"] == method
+    assert [row["network"] for row in told["rows"]] == [
+        *("network 1", "network 2", "average without matching", "matched average"),
+        *("merged", "ensemble"),
+    ]
+
+
+def test_merge_says_what_it_was_worth(capsys, tmp_path, files, folder):
+    """Random networks guess: a warning, with the classes and how images are read."""
+    code, text, err = run(
+        *(capsys, "merge", *files, *MODEL, "--out", tmp_path / "m", "--data", folder)
+    )
+    assert code == 0
+    assert "renormalization           rescale" in text  # by itself
+    assert "classes by their logits: 0 class0, 1 class1, 2 class2" in err
+    assert "cropped to (8, 8), mean (0.485, 0.456, 0.406), std (0.229, " in err
+    assert "warning: network 1 is no better than guessing: accuracy " in err
+
+
+def reverse(symmetry, a, b, batches, generator):
+    """A matcher of one's own: all groups backwards."""
+    still = Permutation.identity(symmetry).indices
+    return Permutation(symmetry, {name: own.flip(0) for name, own in still.items()})
+
+
+def test_a_matcher_of_ones_own(capsys, tmp_path, files):
+    """Named by its module."""
+    spec = "lmc.tests.test_command:reverse"
+    arguments = ["match", *files, *MODEL, "--method", spec, "--out", tmp_path / "m"]
+    assert run(capsys, *arguments)[0] == 0
+    found, own = load_file(tmp_path / "m"), load_file(files[1])
+    assert torch.equal(found["features.0.bias"], own["features.0.bias"].flip(0))
+
+
+def squared_error(outputs, targets):
+    """A metric: how far the first output is from the class's number."""
+    return (outputs[:, 0] - targets).square().mean()
+
+
+METRIC = ["--metric", "lmc.tests.test_command:squared_error"]
+
+
+def test_metric(capsys, tmp_path, files, folder):
+    """For what is no classifier: there is no accuracy then."""
+    plot = tmp_path / "curve.png"
+    code, text, _ = run(
+        *(capsys, "barrier", *files, *MODEL, "--data", folder, *METRIC, "--json"),
+        *("--plot", plot),
+    )
+    assert code == 0 and plot.exists()
+    found = json.loads(text)
+    model, labels = VGG(**PLAN).eval(), torch.arange(3).repeat_interleave(4)
+    model.load_state_dict(load_file(files[0]))
+    expected = squared_error(model(images_of(folder)), labels).item()
+    assert found["rows"][0] == {"lambda": 0.0, "loss": pytest.approx(expected)}
+    losses = [row["loss"] for row in found["rows"]]
+    over = [
+        y - losses[0] - n / 10 * (losses[-1] - losses[0]) for n, y in enumerate(losses)
+    ]
+    assert found["barrier of the metric"] == pytest.approx(max(over), abs=1e-9)
+    merge = ["merge", *files, *MODEL, "--data", folder, *METRIC]
+    code, text, _ = run(capsys, *merge, "--out", tmp_path / "m", "--json")
+    assert code == 0
+    assert json.loads(text)["rows"][0]["accuracy"] is None
+
+
+def test_barrier_of_batch_norm(capsys, tmp_path, folder):
+    """Without reset a warning says what to do; with it the midpoint is reset."""
+    states = [network(seed, norm="bn") for seed in (0, 1)]
+    paths = [tmp_path / "a", tmp_path / "b"]
+    for path, state in zip(paths, states, strict=True):
+        save_file(state, path)
+    arguments = ["barrier", *paths, *WITH_NORM, "--data", folder, "--json"]
+    _, plain, err = run(capsys, *arguments)
+    assert "warning: the model has BatchNorm" in err
+    assert "pass --renormalize reset" in err
+    code, text, err = run(capsys, *arguments, "--renormalize", "reset")
+    assert code == 0 and "BatchNorm" not in err
+    found, plain = json.loads(text), json.loads(plain)
+    images = images_of(folder)
+    model = VGG(**NORMED).eval()
+    graph = lmc.trace(model, images[:2])
+    middle = lmc.reset(graph, interpolate(*states, 0.5), [(images, None)])
+    model.load_state_dict(middle)
+    labels = torch.arange(3).repeat_interleave(4)
+    loss = nn.functional.cross_entropy(model(images), labels).item()
+    assert found["rows"][5]["loss"] == pytest.approx(loss, rel=1e-4)
+    assert found["rows"][0] == plain["rows"][0] and found["rows"][5] != plain["rows"][5]
+
+
+def test_symmetry_is_kept(capsys, tmp_path, files):
+    """In a file, from which it is read the next time; not for another model."""
+    kept, out = tmp_path / "symmetry", ["--out", tmp_path / "m", "--force"]
+    arguments = ["match", *files, *MODEL, *out, "--symmetry", kept]
+    _, first, err = run(capsys, *arguments, "--json")
+    assert "discovering" in err and kept.exists()
+    _, second, err = run(capsys, *arguments, "--json")
+    assert "discovering" not in err and "reading" in err
+    assert first == second
+    spec = ["lmc.models:VGG", "--model-args", json.dumps(NORMED), *SHAPE]
+    error = refused(capsys, tmp_path, "symmetry", *spec, "--symmetry", kept)
+    assert "of another architecture" in error
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pth"])
+def test_output_of_torch_save(capsys, tmp_path, files, suffix):
+    """The suffix says the format."""
+    out = tmp_path / f"m{suffix}"
+    assert run(capsys, "match", *files, *MODEL, "--out", out)[0] == 0
+    found = torch.load(out, weights_only=True)
+    assert set(found) == set(load_file(files[1]))
+
+
+def test_shards_and_wrappers(capsys, tmp_path, files):
+    """An index of shards, and the names that DataParallel gives."""
+    own = load_file(files[1])
+    halves = [dict(list(own.items())[part::2]) for part in range(2)]
+    places = {}
+    for number, half in enumerate(halves):
+        wrapped = {f"module.{name}": value for name, value in half.items()}
+        save_file(wrapped, tmp_path / f"part{number}.safetensors")
+        places |= dict.fromkeys(wrapped, f"part{number}.safetensors")
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": places}))
+    out = ["--out", tmp_path / "m", "--force"]
+    arguments = ["match", files[0], index, *MODEL, "--method", "none", *out]
+    assert run(capsys, *arguments)[0] == 0
+    found = load_file(tmp_path / "m")
+    assert all(torch.equal(found[name], value) for name, value in own.items())
+    (tmp_path / "part1.safetensors").unlink()
+    error = refused(capsys, tmp_path, *arguments)
+    assert "names part1.safetensors, which is not beside it" in error
+    index.write_text(json.dumps({"weight_map": {"other": "part0.safetensors"}}))
+    assert "names other, which no shard holds" in refused(capsys, tmp_path, *arguments)
+    index.write_text("[]")
+    assert "no index of shards" in refused(capsys, tmp_path, *arguments)
+
+
+def test_mixed_dtypes(capsys, tmp_path, files):
+    """Each file's own is kept: the merge has the first one's."""
+    half = {name: value.half() for name, value in network(1).items()}
+    save_file(half, files[1])
+    assert run(capsys, "merge", *files, *MODEL, "--out", tmp_path / "m")[0] == 0
+    found = load_file(tmp_path / "m")
+    assert {value.dtype for value in found.values()} == {torch.float32}
 
 
 def test_merge_and_reset(capsys, tmp_path, folder):
@@ -333,10 +477,6 @@ BROKEN = {
         lambda s: s.update({"classifier.bias": torch.zeros(4)}),
         "classifier.bias has shape (3,) in ",
     ),
-    "dtypes": (
-        lambda s: s.update({"classifier.bias": torch.zeros(3).half()}),
-        "classifier.bias has dtype torch.float32 in ",
-    ),
     "nan": (
         lambda s: s.update({"classifier.bias": torch.full((3,), torch.nan)}),
         "classifier.bias has values that are NaN or infinite",
@@ -346,7 +486,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("kind", BROKEN)
 def test_files_that_do_not_go_together(capsys, tmp_path, files, kind):
-    """Other names, shapes, dtypes, and NaN."""
+    """Other names, other shapes, and NaN."""
     change, message = BROKEN[kind]
     save_file(broken(network(1), change), files[1])
     arguments = ["match", *files, *MODEL, "--out", tmp_path / "m"]
@@ -414,6 +554,11 @@ OPTIONS = {
     "device": (["--device", "nowhere"], "--device nowhere:"),
     "folder": (["--out", "/nowhere/m"], "/nowhere: no such folder"),
     "data": (["--method", "activations"], "matching by activations needs images"),
+    "method": (["--method", "best"], "--method best: choose none, weights, activat"),
+    "function": (
+        ["--method", "lmc.models:best"],
+        "--method lmc.models:best: module 'lmc.models' has no 'best'",
+    ),
     "images": (["--data", "/nowhere"], "--data /nowhere: no such folder"),
     "mean": (["--data", ".", "--mean", "0.5"], "--mean and --std have 1 and 3 values"),
 }
@@ -476,6 +621,55 @@ def test_merge_needs_two_files_and_data_to_renormalize(capsys, tmp_path, files):
     )
     arguments = ["merge", *files, *MODEL, *out, "--renormalize", "rescale"]
     assert "pass --data FOLDER" in refused(capsys, tmp_path, *arguments)
+
+
+def test_data_is_asked_for_before_discovery(capsys, tmp_path, files):
+    """Which may take minutes."""
+    arguments = ["match", *files, *MODEL, "--out", tmp_path / "m"]
+    run(capsys, *arguments, "--method", "activations")
+    code, _, err = run(capsys, *arguments, "--method", "activations")
+    assert code == 2 and "pass --data FOLDER" in err and "discovering" not in err
+
+
+def test_truncated_image(capsys, tmp_path, files, folder):
+    """The file is named."""
+    path = folder / "class1" / "2.png"
+    path.write_bytes(path.read_bytes()[:60])
+    error = refused(capsys, tmp_path, "barrier", *files, *MODEL, "--data", folder)
+    assert str(path) in error
+
+
+def test_interruption(capsys, tmp_path, files, monkeypatch):
+    """One line, and the code of a process that ctrl-C ended."""
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lmc.command.job.discover", interrupted)
+    code, out, err = run(capsys, "match", *files, *MODEL, "--out", tmp_path / "m")
+    assert code == 130 and out == ""
+    assert err.splitlines()[-1] == "lmc match: error: interrupted"
+
+
+@pytest.mark.parametrize(
+    "redirect, message",
+    [("> /dev/full", "No space left on device"), ("| true", "the pipe is closed")],
+)
+def test_output_that_cannot_be_written(redirect, message):
+    """One line each, and no traceback at the end."""
+    spec = f"lmc.models:VGG --model-args '{json.dumps(PLAN)}' {' '.join(SHAPE)}"
+    command = f"set -o pipefail; {sys.executable} -m lmc symmetry {spec} {redirect}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.returncode == 2
+    last = [line for line in done.stderr.splitlines() if not line.startswith("[")]
+    assert len(last) == 1 and message in last[0]
+
+
+def test_version(capsys):
+    """That of the distribution."""
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"lmc {lmc.__version__}\n"
 
 
 def test_interrupted_write_leaves_nothing(tmp_path):

@@ -842,7 +842,7 @@ def test_activations_are_those_before_a_change_in_place():
 
 def test_activation_matching_needs_batches():
     """An empty loader is an error, not a permutation of nothing."""
-    with pytest.raises(ValueError, match="no batches: give at least one pair"):
+    with pytest.raises(ValueError, match="no samples: give at least one pair"):
         activation_matching(symmetry("one"), state("one", 0), state("one", 1), [])
 
 

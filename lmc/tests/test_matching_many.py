@@ -33,18 +33,29 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def weights(a, b):
-    """Weight matching, for all that take a matcher."""
-    return lmc.weight_matching(SYMMETRY, a, b, generator=generator())
+def weights(symmetry, a, b, *_):
+    """One descent, in the same order each time."""
+    return lmc.weight_matching(symmetry, a, b, generator=generator()).permutation
+
+
+def iteratively(states, **options):
+    """By such descents, in a fixed order of the networks."""
+    return match_iteratively(
+        SYMMETRY, states, weights, generator=generator(), **options
+    )
 
 
 METHODS = {
-    "reference": lambda states: match_to_reference(states, weights),
-    "sequential": lambda states: match_sequentially(states, weights),
-    "iterative": lambda states: match_iteratively(
-        states, weights, generator=generator()
+    "reference": lambda states: match_to_reference(
+        SYMMETRY, states, weights, generator=generator()
     ),
-    "consistent": lambda states: match_consistently(SYMMETRY, states),
+    "sequential": lambda states: match_sequentially(
+        SYMMETRY, states, weights, generator=generator()
+    ),
+    "iterative": iteratively,
+    "consistent": lambda states: match_consistently(
+        SYMMETRY, states, generator=generator()
+    ),
 }
 
 
@@ -106,7 +117,7 @@ def test_reference_matches_each_to_the_first():
     found = METHODS["reference"](states).permutations
     assert found[0].indices["1"].tolist() == [0, 1, 2, 3]
     for permutation, state in zip(found[1:], states[1:], strict=True):
-        alone = weights(states[0], state).permutation
+        alone = weights(SYMMETRY, states[0], state)
         assert torch.equal(permutation.indices["1"], alone.indices["1"])
 
 
@@ -115,9 +126,9 @@ def test_sequential_matches_to_the_one_before_as_it_was_moved():
     states = [network(seed) for seed in range(3)]
     first, second, third = METHODS["sequential"](states).permutations
     assert torch.equal(first.indices["1"], torch.arange(4))
-    alone = weights(states[0], states[1]).permutation
+    alone = weights(SYMMETRY, states[0], states[1])
     assert torch.equal(second.indices["1"], alone.indices["1"])
-    alone = weights(second.apply(states[1]), states[2]).permutation
+    alone = weights(SYMMETRY, second.apply(states[1]), states[2])
     assert torch.equal(third.indices["1"], alone.indices["1"])
 
 
@@ -127,10 +138,43 @@ def test_iterative_ends_when_nothing_moves_and_never_falls():
     found = METHODS["iterative"](states)
     assert found.converged and len(found.history) == found.rounds + 1
     assert all(b >= a - 1e-12 for a, b in pairwise(found.history))
-    again = match_iteratively(found.apply(states), weights, generator=generator())
+    again = iteratively(found.apply(states))
     assert again.rounds == 1
-    capped = match_iteratively(states, weights, generator=generator(), max_rounds=1)
+    capped = iteratively(states, max_rounds=1)
     assert capped.rounds == 1 and not capped.converged
+
+
+def test_consistent_ends_where_no_single_network_can_be_bettered():
+    """Sweeps over single networks raise what rounding left, and then find nothing."""
+    states = [network(seed) for seed in range(5)]
+    found = METHODS["consistent"](states)
+    again = iteratively(found.apply(states))
+    assert again.rounds == 1 and again.objective == again.history[0]
+
+
+def test_consistent_is_never_below_iterative():
+    """Of triples of a deeper network, on which either may end higher."""
+    model = precise(MLP((3, 6, 6, 6, 2)))
+    symmetry, higher = lmc.discover(model, normal(2, 3)), []
+    for seed in range(6):
+        states = [
+            precise(MLP((3, 6, 6, 6, 2)), 20 * (3 * seed + n)).state_dict()
+            for n in range(3)
+        ]
+        joint = match_consistently(symmetry, states, generator=generator())
+        alone = match_iteratively(symmetry, states, generator=generator())
+        assert joint.objective >= alone.objective
+        higher.append(joint.objective > alone.objective * (1 + 1e-9))
+    assert any(higher)
+
+
+def test_built_in_matchers_have_names():
+    """And the others are functions; a name that there is not is refused."""
+    states = [network(seed) for seed in range(3)]
+    found = match_to_reference(SYMMETRY, states, "none", generator=generator())
+    assert found.objective == found.history[0]
+    with pytest.raises(ValueError, match="unknown matcher 'weight': choose none, wei"):
+        match_to_reference(SYMMETRY, states, "weight", generator=generator())
 
 
 def test_consistent_objective_rises():
@@ -154,15 +198,13 @@ def test_consistent_refuses_groups_inside_groups():
     symmetry = lmc.discover(model, torch.zeros(2, 3, 3))
     states = [model.state_dict()] * 2
     with pytest.raises(ValueError, match=r"inside another one.*match_iteratively"):
-        match_consistently(symmetry, states)
+        match_consistently(symmetry, states, generator=generator())
 
 
 def test_no_round_is_refused():
     """Nothing would be known after it."""
     with pytest.raises(ValueError, match="max_rounds must be at least 1, got 0"):
-        match_iteratively(
-            [network(0), network(1)], weights, generator=generator(), max_rounds=0
-        )
+        iteratively([network(0), network(1)], max_rounds=0)
 
 
 class Tied(torch.nn.Module):
@@ -193,12 +235,9 @@ def test_a_tensor_with_two_names_counts_once():
             for name in names
         )
 
-    def match(a, b):
-        return lmc.weight_matching(symmetry, a, b, generator=generator())
-
     for found in (
-        match_to_reference(states, match),
-        match_consistently(symmetry, states),
+        match_to_reference(symmetry, states, weights, generator=generator()),
+        match_consistently(symmetry, states, generator=generator()),
     ):
         assert found.history[0] == pytest.approx(by_hand(states), rel=1e-12)
         expected = by_hand(found.apply(states))

@@ -410,7 +410,7 @@ def test_no_observation_inside_the_branches():
     node = next(n.name for n in merged.nodes if n.name.startswith("relu"))
     with pytest.raises(ValueError, match=rf"\['{node}'\] run in both.*features.4"):
         merged.run(merged.state, x, around={node: lambda operation, *args: args[0]})
-    with pytest.raises(ValueError, match=r"no convolution.*'features\.0'"):
+    with pytest.raises(ValueError, match=r"'features\.0' is kept.*features\.4"):
         lmc.statistics(merged, merged.state, [(x, None)], ["features.0"])
 
 

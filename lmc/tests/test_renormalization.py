@@ -558,7 +558,7 @@ def test_no_batches_are_refused():
         lambda: renormalize("rescale", graph("bn"), state, goal, []),
         lambda: reset(graph("bn"), state, []),
     ):
-        with pytest.raises(ValueError, match="no batches: give at least one pair"):
+        with pytest.raises(ValueError, match="no samples: give at least one pair"):
             refused()
 
 
@@ -681,7 +681,7 @@ def test_sequential_needs_batches_that_can_be_gone_through_again():
     model = precise(MLP((4, 5, 6, 3)))
     graph, batches = trace(model, normal(2, 4)), [(normal(30, 4), None)]
     goal = statistics(graph, model.state_dict(), batches)
-    with pytest.raises(ValueError, match="no batches"):
+    with pytest.raises(ValueError, match="no samples"):
         renormalize(
             "repair", graph, model.state_dict(), goal, iter(batches), sequential=True
         )

@@ -183,6 +183,18 @@ class Thresholded(Layers):
         return self.last(torch.where(y >= least, y, torch.zeros_like(y)))
 
 
+class Listed(Layers):
+    """A list of positions is known, as a slice is: two units go their own way."""
+
+    def __init__(self):
+        super().__init__()
+        self.last, self.other = nn.Linear(4, 2), nn.Linear(2, 2)
+
+    def forward(self, x):
+        y = self.first(x).relu()
+        return self.last(y[..., [0, 1, 2, 5]]) + self.other(y[..., [-3, 4]])
+
+
 class Zeros(Layers):
     """A tensor of equal values has no order that units could keep to."""
 
@@ -205,6 +217,7 @@ CASES = {
     Blurred: (IMAGES, {"first": (6, 1)}),
     BlurredUnevenly: (IMAGES, {}),
     Thresholded: (VECTORS, {"first": (6, 1)}),
+    Listed: (VECTORS, {"first": (4, 1), "first#2": (2, 1)}),
     Zeros: (VECTORS, {"first": (6, 1)}),
 }
 

@@ -775,6 +775,39 @@ def test_equal_permutations_cannot_hide_a_group_torn_in_two(monkeypatch, width):
                 discover(model, x)
 
 
+def vanishing():
+    """Outputs of each layer are a thousandth of the running statistics behind it."""
+    layers = [nn.Linear(4, 5)]
+    for _ in range(8):
+        layers += [nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 5)]
+    for layer in layers[::3]:
+        layer.weight.data *= 1e-3
+    return nn.Sequential(*layers, nn.Linear(5, 3)).eval()
+
+
+@pytest.mark.parametrize("site", [("0.weight", 0), ("3.weight", 1)])
+def test_signals_that_vanish_cannot_hide_a_wrong_group(monkeypatch, site):
+    """Statistics are calibrated on the noisy inputs, so that every layer is seen."""
+    model, x = vanishing(), normal(8, 4).float()
+    wrong = without(discover(model, x), "0", site)
+    certify(wrong, model, model.state_dict(), x)  # only biases are left to see
+    forget(monkeypatch, "0", site)
+    with pytest.raises(CertificateError, match="groups 0, "):
+        discover(model, x)
+
+
+def test_the_certificate_runs_the_model_twelve_times(monkeypatch):
+    """However many groups there are."""
+    model, runs = randomized(MLP((4, *[5] * 40, 3))), []
+    model.register_forward_hook(lambda *_: runs.append(1))
+    symmetry = discover(model, normal(2, 4).float(), certify=False)
+    assert symmetry.certificate is None and len(symmetry.groups) == 40
+    runs.clear()
+    certified = discover(model, normal(2, 4).float()).certificate
+    # Export runs it once; without BatchNorm nothing is calibrated.
+    assert len(runs) - 1 == 11 and certified.permutations == 7
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_default_certificate_moves_every_group(seed):
     """Whatever the seed, a wrong group of two units fails."""

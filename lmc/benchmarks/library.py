@@ -1,13 +1,12 @@
 """How fast, as ratios of two things measured in the same run: ``make bench``.
 
-``python -m lmc.benchmarks`` compares weight matching with the straightforward
-re-computation of all costs at each step, activation matching in one pass with a pass
+``python -m lmc.benchmarks.library`` compares weight matching with the readable one,
+which computes all costs anew at each step, activation matching in one pass with a pass
 for each layer, and a curve with separate evaluations of its points.
 """
 
 import argparse
 import json
-import math
 import statistics
 import sys
 import time
@@ -17,15 +16,18 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from lmc.discovery import discover
 from lmc.graph import State
 from lmc.interpolation import LAMBDAS, curve, evaluate, interpolate
-from lmc.matching import activation_matching, weight_matching
+from lmc.matching import (
+    Matching,
+    activation_matching,
+    plain_weight_matching,
+    weight_matching,
+)
 from lmc.models import VGG, ResNet
-from lmc.permutation import Permutation, units
 from lmc.symmetry import Symmetry
 
 VGG16: tuple[int | Literal["M"], ...] = (
@@ -102,52 +104,6 @@ def compare(
     return Comparison(what, tuple(seconds[0]), tuple(seconds[1]), said)
 
 
-def straightforward_weight_matching(
-    symmetry: Symmetry, a: State, b: State, *, generator: torch.Generator
-) -> tuple[Permutation, float, int]:
-    """Match as Git Re-Basin's algorithm 1 says, with all costs anew at each step.
-
-    For models without groups inside groups.
-
-    Returns
-    -------
-    tuple
-        Permutation, objective (float64), number of assignment problems.
-    """
-    norms = symmetry.graph.batch_norms
-    left_out = {name for norm in norms for name in (norm.mean, norm.variance)}
-    sites = {
-        name: [site for site in group.sites if site.name not in left_out]
-        for name, group in symmetry.groups.items()
-    }
-    names = list(dict.fromkeys(s.name for found in sites.values() for s in found))
-    goal = {name: a[name].double() for name in names}
-    double = {name: tensor.double() for name, tensor in b.items()}
-    indices = dict(Permutation.identity(symmetry).indices)
-
-    def permuted() -> dict[str, Tensor]:
-        return Permutation(symmetry, indices).apply(double)
-
-    solves, changed = 0, True
-    order = list(sites)
-    while changed:
-        changed = False
-        for position in torch.randperm(len(order), generator=generator).tolist():
-            group, now = order[position], permuted()
-            costs = torch.stack(
-                [units(goal[s.name], s) @ units(now[s.name], s).T for s in sites[group]]
-            ).sum(0)
-            solved = torch.from_numpy(linear_sum_assignment(costs, maximize=True)[1])
-            solves += 1
-            gain = costs[torch.arange(len(solved)), solved].sum() - costs.trace()
-            if gain > 1e-12:
-                indices[group] = indices[group][solved]
-                changed = True
-    now = permuted()
-    objective = math.fsum(float((goal[name] * now[name]).sum()) for name in names)
-    return Permutation(symmetry, indices), objective, solves
-
-
 def networks(make: Callable[[], nn.Module]) -> tuple[nn.Module, State, State]:
     """Return a model and two fresh networks of it."""
     models = []
@@ -164,23 +120,23 @@ def weight_matchings(
     repeats: int,
     dtype: torch.dtype = torch.float64,
 ) -> Comparison:
-    """Weight matching against the straightforward re-computation, in float64."""
+    """Weight matching against the readable one, which is in float64."""
     model, a, b = networks(make)
     symmetry = discover(model, torch.zeros(2, 3, size, size))
 
     def seeded() -> torch.Generator:
         return torch.Generator().manual_seed(0)
 
-    def same(baseline: tuple[Permutation, float, int], ours: Any) -> str:
-        assert ours.objective >= baseline[1] * (1 - 1e-3)
+    def same(baseline: Matching, ours: Matching) -> str:
+        assert ours.objective >= baseline.objective * (1 - 1e-3)
         return (
-            f"objective {baseline[1]:.4f} / {ours.objective:.4f}, "
-            f"{baseline[2]} / {ours.solves} assignments"
+            f"objective {baseline.objective:.4f} / {ours.objective:.4f}, "
+            f"{baseline.solves} / {ours.solves} assignments"
         )
 
     return compare(
         f"weight matching, {what}: all anew / changes, {str(dtype)[6:]}",
-        lambda: straightforward_weight_matching(symmetry, a, b, generator=seeded()),
+        lambda: plain_weight_matching(symmetry, a, b, generator=seeded()),
         lambda: weight_matching(symmetry, a, b, generator=seeded(), dtype=dtype),
         same,
         repeats,
@@ -281,7 +237,7 @@ def arguments(prog: str, about: str | None, given: Sequence[str] | None) -> Any:
 
 def main(given: Sequence[str] | None = None) -> None:
     """Measure everything and print a table."""
-    options = arguments("python -m lmc.benchmarks", __doc__, given)
+    options = arguments("python -m lmc.benchmarks.library", __doc__, given)
     if options.quick:
         nets: dict[str, Callable[[], nn.Module]] = {
             "small VGG": lambda: VGG((8, "M", 16, 16, "M"), in_channels=3),

@@ -3,12 +3,8 @@
 import json
 
 import pytest
-import torch
 
-from lmc import discover, weight_matching
-from lmc.benchmarks import Comparison, compare, main, straightforward_weight_matching
-from lmc.models import VGG
-from lmc.tests.networks import normal, precise
+from lmc.benchmarks.library import Comparison, compare, main
 
 
 def test_all_comparisons_run_and_are_written(tmp_path, capsys):
@@ -19,22 +15,6 @@ def test_all_comparisons_run_and_are_written(tmp_path, capsys):
     assert len(lines) == 9
     written = json.loads(path.read_text())
     assert [len(entry["ours"]) for entry in written] == [2] * 8
-
-
-def test_straightforward_matching_finds_what_ours_finds():
-    """Two implementations that share no costs: the same permutation."""
-    make = lambda: VGG((4, "M", 6), in_channels=1)  # noqa: E731
-    model = precise(make())
-    symmetry = discover(model, normal(2, 1, 8, 8))
-    a, b = model.state_dict(), precise(make(), seed=9).state_dict()
-    seeds = [torch.Generator().manual_seed(3) for _ in range(2)]
-    slow, objective, _ = straightforward_weight_matching(
-        symmetry, a, b, generator=seeds[0]
-    )
-    fast = weight_matching(symmetry, a, b, generator=seeds[1])
-    assert fast.objective == pytest.approx(objective, rel=1e-12)
-    for name, indices in slow.indices.items():
-        assert torch.equal(indices, fast.permutation.indices[name])
 
 
 def test_ratios_are_baseline_over_ours():

@@ -1,7 +1,8 @@
 """A table of torchvision's classifiers: groups, certificates, planted permutations.
 
-``python -m lmc.survey`` writes ``lmc/docs/torchvision.md``; it takes an hour on one
-core, goes on where it was interrupted, and needs no network: weights are random.
+``python -m lmc.benchmarks.survey`` writes ``lmc/docs/torchvision.md``; it takes an
+hour on one core, goes on where it was interrupted, and needs no network: weights are
+random.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from lmc.matching import weight_matching
 from lmc.permutation import Permutation
 from lmc.symmetry import Symmetry
 
-TABLE = Path(__file__).parent / "docs" / "torchvision.md"
+TABLE = Path(__file__).parents[1] / "docs" / "torchvision.md"
 
 SIZES = {"inception_v3": 299, "regnet_y_128gf": 64, "vit_h_14": 56}
 """Of the images, where it is not 224; the groups do not depend on it.
@@ -31,16 +32,16 @@ The two largest would take half an hour each in float64 at 224."""
 HEAD = """\
 # Permutation symmetry of torchvision's classifiers
 
-Made by `python -m lmc.survey` with torch {torch}, torchvision {torchvision}: random
-weights, two images of 224 pixels (inception_v3 299, regnet_y_128gf 64, vit_h_14 56).
-*Groups* and *units* are what `lmc.discover` finds; channels in
-attention heads and groups of convolutions are counted beside the heads and groups.
+Made by `python -m lmc.benchmarks.survey` with torch {torch}, torchvision {torchvision}:
+random weights, two images of 224 pixels (inception_v3 299, regnet_y_128gf 64, vit_h_14
+56).  *Groups* and *units* are what `lmc.discover` finds; channels in attention heads
+and groups of convolutions are counted beside the heads and groups.
 *Refused* are operations without a rule, which pin what they touch.  *Difference* is the
 certificate: the largest relative difference of the outputs in float64 under at least
 {permutations} random permutations without fixed points.  *Recovered*: a random
 permutation of all groups was found again exactly by `weight_matching(start="forward")`.
 Bounds that were worked out by hand for one model of each family stand in
-`lmc/tests/test_survey.py`.
+`lmc/benchmarks/tests/test_survey.py`.
 
 | model | groups | units | refused | difference | recovered | discovery, s | match, s |
 | --- | --: | --: | --: | --: | --- | --: | --: |
@@ -125,13 +126,15 @@ def survey(name: str) -> Row:
     state = model.state_dict()
     del model  # the largest fill the memory: its tensors are held by name alone
     same, seconds = recovered(symmetry, state)
+    certificate = symmetry.certificate
+    assert certificate is not None
     return Row(
         name,
         len(symmetry.groups),
         free_units(symmetry),
         len(symmetry.refused),
-        symmetry.certificate.relative_difference,
-        symmetry.certificate.permutations,
+        certificate.relative_difference,
+        certificate.permutations,
         same,
         discovery,
         seconds,
@@ -140,7 +143,9 @@ def survey(name: str) -> Row:
 
 def main(arguments: list[str] | None = None) -> None:
     """Survey all models that the table lacks; write it."""
-    parser = argparse.ArgumentParser(prog="python -m lmc.survey", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m lmc.benchmarks.survey", description=__doc__
+    )
     parser.add_argument("models", nargs="*", help="default: all 80 classifiers")
     parser.add_argument("--out", type=Path, default=TABLE)
     options = parser.parse_args(arguments)

@@ -12,7 +12,8 @@ from collections import Counter
 import pytest
 import torchvision
 
-from lmc import Matching, Permutation, survey
+from lmc import Matching, Permutation
+from lmc.benchmarks import survey
 from lmc.discovery import discover
 
 

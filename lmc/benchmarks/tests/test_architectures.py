@@ -1,0 +1,161 @@
+"""Models of timm and Hugging Face: free units against counts worked out by hand.
+
+Channels inside heads count beside the heads.  `rotary` keys and queries stay in their
+order inside a head, as the table of angles tells their channels apart; what several
+heads of queries share stays too, and `pinned` says that it may be free.
+"""
+
+import importlib.util
+
+import pytest
+import torch
+from torch import nn
+
+from lmc.benchmarks import architectures
+from lmc.discovery import discover
+from lmc.survey import free_units
+
+STREAM, HEADS, HIDDEN, LAYERS = 32, 4, 48, 2
+
+
+def llama():
+    """Of each layer: heads, values inside them, the gated hidden units."""
+    return STREAM + LAYERS * (HEADS + STREAM + HIDDEN)
+
+
+def grouped_queries():
+    """Two blocks of two heads each; keys and values are shared inside a block."""
+    return STREAM + LAYERS * (2 + 4 + HIDDEN)
+
+
+def gpt2():
+    """Queries with keys as well; four times as many hidden units."""
+    return STREAM + LAYERS * (HEADS + 2 * STREAM + 4 * STREAM)
+
+
+def bert():
+    """The same with the hidden units of the configuration, and a pooler's."""
+    return STREAM + LAYERS * (HEADS + 2 * STREAM + HIDDEN) + STREAM
+
+
+def vit():
+    """The same without a pooler."""
+    return STREAM + LAYERS * (HEADS + 2 * STREAM + HIDDEN)
+
+
+def gpt_neox():
+    """A quarter of a head's channels is rotated; six of eight are free."""
+    return STREAM + LAYERS * (HEADS + HEADS * 6 + STREAM + HIDDEN)
+
+
+def gpt_j():
+    """Half of a head's channels is rotated; four times as many hidden units."""
+    return STREAM + LAYERS * (HEADS + HEADS * 4 + STREAM + 4 * STREAM)
+
+
+HUGGING_FACE = {
+    "llama": llama,
+    "llama, grouped queries": grouped_queries,
+    "qwen3": grouped_queries,
+    "gemma2": grouped_queries,
+    "phi-3": grouped_queries,
+    "gpt2": gpt2,
+    "bert": bert,
+    "vit": vit,
+    "gpt-neox": gpt_neox,
+    "gpt-j": gpt_j,
+}
+
+
+def repvgg_a0():
+    """The stem; of each stage its stream, that of the first the first block's."""
+    return 48 + 48 + 96 + 192 + 1280
+
+
+def resnest14d():
+    """Two halves of the channels in each of four blocks, and the channels in them.
+
+    The stem's three convolutions; in a block the squeeze and the stream's outputs, and
+    the two halves with half of the block's width in each, in the convolution before.
+    """
+    blocks = [(64, 32, 256), (128, 64, 512), (256, 128, 1024), (512, 256, 2048)]
+    return 32 + 32 + 64 + sum(s + out + 2 + width for width, s, out in blocks)
+
+
+TIMM = {"repvgg_a0": repvgg_a0, "resnest14d": resnest14d}
+
+
+def needs(package):
+    """Skip without a package."""
+    return pytest.mark.skipif(
+        importlib.util.find_spec(package) is None,
+        reason=f"needs {package}: pip install '.[architectures]'",
+    )
+
+
+@needs("transformers")
+@pytest.mark.parametrize("name", HUGGING_FACE)
+def test_units_of_a_language_or_vision_model(name):
+    """No refused operation, every free unit found, and certified."""
+    model, inputs = architectures.hugging_face_model(name)
+    symmetry = discover(model, *inputs)
+    assert symmetry.refused == ()
+    assert free_units(symmetry) == HUGGING_FACE[name]()
+    assert symmetry.certificate.relative_difference <= 1e-9
+    shared = {p.name for p in symmetry.pinned if "may be free" in p.reason}
+    if HUGGING_FACE[name] is grouped_queries:
+        assert any("self_attn" in entry for entry in shared)
+    else:
+        assert not shared
+
+
+@needs("transformers")
+def test_experts_behind_a_grouped_product_are_refused_by_name():
+    """Mixtral's heads are found; what its own operation touches is pinned."""
+    model, inputs = architectures.hugging_face_model("mixtral")
+    symmetry = discover(model, *inputs)
+    assert symmetry.refused
+    assert all("grouped_mm" in entry for entry in symmetry.refused)
+    assert free_units(symmetry) == LAYERS * (2 + 4)
+
+
+@needs("timm")
+@pytest.mark.parametrize("name", TIMM)
+def test_units_of_an_image_model(name):
+    """The same for timm's."""
+    model, inputs = architectures.timm_model(name)
+    symmetry = discover(model, *inputs)
+    assert symmetry.refused == ()
+    assert free_units(symmetry) == TIMM[name]()
+    assert symmetry.certificate.relative_difference <= 1e-9
+
+
+@needs("timm")
+@needs("transformers")
+def test_the_table_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
+    """A model that was done is not done again; each has a row."""
+    table = tmp_path / "table.md"
+    architectures.main(["gpt2", "--out", str(table)])
+    monkeypatch.setattr(architectures, "survey", None)
+    architectures.main(["gpt2", "--out", str(table)])
+    cells = [cell.strip() for cell in table.read_text().splitlines()[-1].split("|")]
+    assert cells[1:5] == ["gpt2", "9", str(gpt2()), "0"]
+    assert cells[6] == "yes"
+
+
+def test_pinned_rows_leave_out_inputs_and_outputs():
+    """Of 4 + 3 + 2 rows two are logits, and three of seven are pinned by a sum."""
+
+    class Pinned(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(5, 4), nn.Linear(4, 3)
+            self.last = nn.Linear(3, 2)
+
+        def forward(self, x):
+            return self.last(self.b(self.a(x).relu()).cumsum(1))
+
+    symmetry = discover(Pinned().eval(), torch.randn(2, 5))
+    share, reason = architectures.pinned_rows(symmetry)
+    assert share == pytest.approx(3 / 7)
+    assert reason == "no rule for aten.cumsum.default"
