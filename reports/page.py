@@ -146,7 +146,7 @@ def pages(
         columns=[
             ("claim", "Claim"),
             *((scale, scale) for scale in scales),
-            ("paper", "Paper"),
+            ("in-paper", "Paper"),  # there is a scale called paper
             ("share", "Share of its effect"),
         ],
         runs={scale: _run(part) for scale, part in parts.items()},

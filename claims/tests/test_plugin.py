@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -336,6 +337,47 @@ def test_a_part_of_the_claims_loses_nothing(tmp_path):
     assert both.keys() == first.keys() == {"toys/holds", "toys/fails"}
     assert first["toys/holds"]["estimate"] < both["toys/holds"]["estimate"]
     assert both["toys/fails"] == first["toys/fails"]
+
+
+def test_fewer_pairs_and_errors_displace_nothing(tmp_path):
+    """The report is that of the better run; a test that goes takes its result along."""
+    run_pytest(tmp_path, "-k", "holds or fails or doubt")
+    first = results(tmp_path, "latest.jsonl")
+    worse = (
+        TOYS.replace('UP, names="abcde", half=[0.5, 1.0, 0.75, 1, 1]', "UP[:2]")
+        .replace("trial.decide(DOWN", "trial.decide(DOWN / 0")
+        .replace("test_doubt", "test_other")
+    )
+    run = run_pytest(tmp_path, "-k", "holds or fails or other", tests=worse)
+    now, latest = results(tmp_path), results(tmp_path, "latest.jsonl")
+    assert (now["toys/holds"]["n"], now["toys/fails"]["verdict"]) == (2, "error")
+    assert latest["toys/holds"] == first["toys/holds"]
+    assert latest["toys/fails"] == first["toys/fails"]
+    (tmp_path / "test_toys.py").unlink()
+    kept = read(tmp_path / "reports/out/latest.jsonl")
+    assert all(Collector._gone(collector_of(tmp_path), result) for result in kept)
+    page = (tmp_path / "reports/out/index.html").read_text()
+    assert "2 inconclusive" in run.stdout and page.count("<tr id=") == 4
+
+
+def test_results_of_claims_that_are_gone_are_known(tmp_path):
+    """In the suite's own files by what is asked there; in others by the file."""
+    collector = collector_of(ROOT)
+    [held] = [
+        result
+        for result in read(ROOT / "reports/records/digits.jsonl")
+        if result.id == "minimal/sparsity"
+    ]
+    assert not collector._gone(held)
+    assert collector._gone(replace(held, id="minimal/another"))
+    assert collector._gone(replace(held, setting="mlp"))
+    assert collector._gone(replace(held, nodeid="claims/test_none.py::test_it"))
+
+
+def collector_of(folder):
+    """A collector of a session whose root is there."""
+    config = SimpleNamespace(rootpath=folder, getoption=lambda name: "out")
+    return Collector(config)
 
 
 def test_what_cannot_be_merged_is_said_and_kept(tmp_path):

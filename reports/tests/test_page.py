@@ -147,7 +147,7 @@ def test_rows_can_be_filtered_and_sorted(first):
     assert named("topic") == topics
     assert named("verdict") == {r.status.key for r in session()}
     columns = [b["data-sort"] for b in parsed.buttons if "data-sort" in b]
-    assert columns == ["claim", "digits", "paper", "share"]
+    assert columns == ["claim", "digits", "in-paper", "share"]
     for key in named("verdict"):
         assert f'class="chip {key}"' in first or f'<b class="{key}">' in first
 
