@@ -14,6 +14,7 @@ import pytest
 from claims import expected, plugin
 from claims.expected import Entry
 from claims.plugin import Collector, why_red
+from fixtures import scales
 from reports.results import read
 
 ROOT = Path(__file__).parents[2]
@@ -339,6 +340,20 @@ def test_a_part_of_the_claims_loses_nothing(tmp_path):
     assert both["toys/fails"] == first["toys/fails"]
 
 
+def test_what_a_network_takes_includes_its_parent(monkeypatch):
+    """What isn't known of one is not known of both."""
+    digits = scales.get("digits")
+    child = digits.recipe("debiased-vgg")
+    known = {child.name: 2.0, child.parent.name: 5.0}
+    costs = SimpleNamespace(expected=lambda recipe: known.get(recipe.name))
+    monkeypatch.setattr(plugin, "_costs", costs)
+    assert child.parent.parent is None
+    assert plugin.training_seconds(digits, "debiased-vgg") == 7.0
+    assert plugin.training_seconds(digits, child.parent.name) == 5.0
+    del known[child.parent.name]
+    assert plugin.training_seconds(digits, "debiased-vgg") is None
+
+
 def test_fewer_pairs_and_errors_displace_nothing(tmp_path):
     """The report is that of the better run; a test that goes takes its result along."""
     run_pytest(tmp_path, "-k", "holds or fails or doubt")
@@ -434,7 +449,6 @@ def test_help_explains_the_options(tmp_path):
 def test_what_is_accepted_is_of_places_that_exist():
     """A claim that goes leaves no verdict on record."""
     from claims.claim import places_of
-    from fixtures import scales
 
     for name in scales.SCALES:
         there = {(p.claim.id, p.name) for p in places_of(scales.get(name))}
