@@ -19,12 +19,12 @@ import pytest
 from claims import expected
 from claims.claim import Place, places_of
 from claims.evidence import contradiction
-from claims.expected import Entry, rule_of
+from claims.expected import Entry
 from fixtures import scales, task
 from fixtures.planning import Costs
 from fixtures.store import TrainingForbiddenError
 from reports.plugin import is_live
-from reports.results import Result, append, merge, read
+from reports.results import Result, append, merge, read, rule_of
 
 # --report-dir, and who makes the page of the results; who trains before the tests.
 pytest_plugins = ["reports.plugin", "claims.training"]

@@ -349,6 +349,24 @@ def worded(verdict: str, leaning: str) -> str:
     return f"{verdict}, leans {leaning}" if leaning else verdict
 
 
+def rule_of(decision: str) -> str:
+    """Return the part of a decision's statement that no measurement changes.
+
+    Where it is not that of what is on record, another rule, or margin, decides now, and
+    nothing is accepted.
+
+    Examples
+    --------
+    >>> rule_of("falls by more than 1 points, alpha 0.005; Page's p over 3 levels 0.02")
+    'falls by more than 1 points, alpha 0.005'
+    >>> rule_of("premise not met: no gap (mean > 2 points, alpha 0.005)")
+    'mean > 2 points, alpha 0.005'
+    """
+    if decision.startswith("premise not met"):
+        decision = decision.rpartition(" (")[2].removesuffix(")")
+    return decision.partition("; ")[0]
+
+
 def probability(p: float | None) -> str:
     """Write a p-value, as ``0.003`` or ``<0.001``; a dash where there is none."""
     if p is None:

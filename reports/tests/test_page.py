@@ -9,7 +9,8 @@ import pytest
 
 from reports import page
 from reports.coverage import RECORDS
-from reports.page import claim_file, pages, remark, seeds
+from reports.details import remark, seeds
+from reports.page import claim_file, pages
 from reports.results import read
 from reports.tests.made_up import evidence, made, report, session
 
