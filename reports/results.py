@@ -221,11 +221,6 @@ class Result:
         return f"{self.setting} {self.variant}".strip()
 
     @property
-    def anchor(self) -> str:
-        """Fragment of its setting and variant on the page; its claim's is the id."""
-        return f"{self.id}/{self.where}".replace(" ", "/")
-
-    @property
     def when(self) -> datetime:
         """When it was measured."""
         try:
