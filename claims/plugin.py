@@ -312,8 +312,12 @@ def number_of_places(scale: str) -> int:
 
 @cache
 def asked(scale: str) -> set[tuple[str, str]]:
-    """Return claim and place of all that is asked at a scale."""
-    return {(place.claim.id, place.name) for place in places_of(scales.get(scale))}
+    """Return claim and place of all that is asked at a scale: nothing if it is gone."""
+    try:
+        places = places_of(scales.get(scale))
+    except ValueError:
+        return set()
+    return {(place.claim.id, place.name) for place in places}
 
 
 @cache

@@ -386,6 +386,7 @@ def test_results_of_claims_that_are_gone_are_known(tmp_path):
     assert not collector._gone(held)
     assert collector._gone(replace(held, id="minimal/another"))
     assert collector._gone(replace(held, setting="mlp"))
+    assert collector._gone(replace(held, scale="atoms"))
     assert collector._gone(replace(held, nodeid="claims/test_none.py::test_it"))
 
 
