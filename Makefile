@@ -14,7 +14,8 @@ claims: .venv/.installed ## Train what is missing, decide every claim, write the
 	$(bin)/pytest claims/ -n auto $(ARGS)
 
 test: .venv/.installed ## Test the library, the fixtures, the reports and the rules
-	$(bin)/pytest --doctest-modules -n auto lmc fixtures reports docs claims claims/tests \
+	$(bin)/pytest --doctest-modules -n auto lmc fixtures reports docs/tests docs/catalogue.py \
+	    claims claims/tests \
 	    --ignore-glob='claims/test_*.py' $(ARGS)
 
 bench: .venv/.installed ## Measure ratios of speed

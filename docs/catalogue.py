@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from reports.coverage import Entry, read_catalogue
+from reports.catalogue import Entry, Paper, read_papers
 from reports.results import write_text
 
 KINDS = {"E": "empirical", "I": "invariant", "I/E": "invariant and empirical"}
@@ -11,19 +11,21 @@ KINDS = {"E": "empirical", "I": "invariant", "I/E": "invariant and empirical"}
 _SPECIAL = str.maketrans({c: f"\\{c}" for c in r"\`*_{}[]<>#|$"})
 
 
-def page(entries: Sequence[Entry]) -> str:
+def page(papers: Sequence[Paper]) -> str:
     """Return the page: each finding of each paper, with the claims that decide it.
 
     Examples
     --------
     >>> entry = Entry("a/b", "1234", "Table 1", "E", "It is.", "", "", ("a/c",), "")
-    >>> print(page([entry]).partition("## ")[2])
-    arXiv 1234
+    >>> paper = Paper("1234", "Basins", "", "", (), (entry,))
+    >>> print(page([paper]).partition("## ")[2])
+    Basins, arXiv 1234
     <BLANKLINE>
     It is.
     : Table 1, empirical. Decided by `a/c`.
     <BLANKLINE>
     """
+    entries = [entry for paper in papers for entry in paper.entries]
     tested = sum(bool(entry.tests) for entry in entries)
     parts = [
         "# Claims of the papers",
@@ -31,9 +33,10 @@ def page(entries: Sequence[Entry]) -> str:
         "id of a claim is its topic and its name: `pytest claims/ -k name` asks it, "
         "with `_` for `-`.",
     ]
-    for paper in dict.fromkeys(entry.paper for entry in entries):
-        parts.append(f"## arXiv {paper}")
-        parts += [_item(entry) for entry in entries if entry.paper == paper]
+    for paper in papers:
+        title = f"{_plain(paper.title)}, " if paper.title else ""
+        parts.append(f"## {title}arXiv {paper.id}")
+        parts += map(_item, paper.entries)
     return "\n\n".join(parts) + "\n"
 
 
@@ -53,6 +56,6 @@ def _plain(text: str) -> str:
 
 def write(path: Path) -> None:
     """Write the page; one that is the same already is left alone."""
-    made = page(read_catalogue())
+    made = page(read_papers())
     if not path.exists() or path.read_text(encoding="utf-8") != made:
         write_text(path, made)

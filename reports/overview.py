@@ -176,7 +176,7 @@ class Headline:
 def headline(claim: Claim) -> Headline:
     """Choose what to show of a headline: what the paper has a number of comes first."""
     results = sorted(claim.results, key=lambda r: not r.in_paper)  # stable
-    shown = results[:SHOWN]
+    shown = results[: SHOWN + (len(results) == SHOWN + 1)]  # a link takes a line too
     return Headline(claim, tuple(shown), len(results) - len(shown), common(shown))
 
 

@@ -7,8 +7,7 @@ findings.  Templates lie in ``reports/templates``, style and behaviour in
 
 import os
 import re
-from collections.abc import Iterable, Sequence
-from datetime import UTC
+from collections.abc import Sequence
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -16,9 +15,8 @@ from typing import Any
 from urllib.parse import quote
 
 import jinja2
-from markupsafe import Markup, escape
 
-from reports import accepted, flips, forest, overview, papers, plots
+from reports import accepted, details, flips, forest, overview, papers, plots
 from reports.catalogue import CATALOGUE, Entry, Paper, read_papers
 from reports.deciding import again, outlook
 from reports.results import (
@@ -28,7 +26,7 @@ from reports.results import (
     counts,
     number,
     probability,
-    worded,
+    rule_of,
     write_text,
 )
 from reports.scales import by_claim, scales_of
@@ -36,15 +34,6 @@ from reports.terminal import shorten
 
 ASSETS = Path(__file__).parent / "assets"
 TEMPLATES = Path(__file__).parent / "templates"
-
-LEANING = 0.05
-"""A p-value by t below this is worth a second look, by sign flips."""
-
-DISAGREE = 3
-"""Times by which p by sign flips exceeds p by t before the page remarks on it."""
-
-FLIPS = 20_000
-"""So many random sign flips are taken where all of them are too many."""
 
 HEADS = ("Place", "Verdict", "plot", "Measured [interval]", "Margin", "Paper",
          "Share of its effect", "n", "p")  # fmt: skip
@@ -88,7 +77,7 @@ def pages(
     shared = {
         "scales": scales,
         "several": len(scales) > 1,
-        "level": ", ".join(dict.fromkeys(filter(None, map(level, kept)))),
+        "level": ", ".join(dict.fromkeys(filter(None, map(details.level, kept)))),
         "flips": flipped,
     }
     made = {path.name: path.read_text(encoding="utf-8") for path in ASSETS.iterdir()}
@@ -109,9 +98,7 @@ def pages(
             entries=deciding.get(claim.newest.id, []),
             axis=forest.common(claim.results),
             heads=HEADS,
-            same=told.pop()
-            if len(told := {*map(circumstances, claim.results)}) == 1
-            else "",
+            same=details.in_common(claim.results),
             holm=holm,
             on_record={
                 r.place: records[r.scale].get((r.id, r.where)) for r in claim.results
@@ -146,10 +133,10 @@ def pages(
         columns=[
             ("claim", "Claim"),
             *((scale, scale) for scale in scales),
-            ("paper", "Paper"),
+            ("in-paper", "Paper"),  # there is a scale called paper
             ("share", "Share of its effect"),
         ],
-        runs={scale: _run(part) for scale, part in parts.items()},
+        runs={scale: details.run(part) for scale, part in parts.items()},
     )
     return made
 
@@ -220,163 +207,6 @@ def place_link(result: Result) -> str:
     return f"{claim_file(result.id)}#{quote(place_anchor(result), safe='/@')}"
 
 
-def level(result: Result) -> str:
-    """Write the level of a result's interval, as ``99%``; "" where it has none."""
-    if result.alpha is None or (result.low is None and result.high is None):
-        return ""
-    return f"{100 * (1 - 2 * result.alpha):g}%"
-
-
-def numbers(result: Result, holm: float | None) -> list[tuple[str, str]]:
-    """List what is told of a result beside its line in the table, by name."""
-    told = [
-        ("p, sign flips", "" if result.p_flip is None else probability(result.p_flip)),
-        ("p, Page", "" if result.p_page is None else probability(result.p_page)),
-        ("p, Holm", "" if holm is None else probability(holm)),
-        (
-            "p, against it",
-            "" if result.p_against is None else probability(result.p_against),
-        ),
-        ("Spread", "" if result.spread is None else number(result.spread)),
-        (
-            "Detectable effect",
-            "" if result.detectable is None else number(result.detectable),
-        ),
-    ]
-    return [(name, text) for name, text in told if text]
-
-
-def remark(result: Result) -> str:
-    """Say where the sign-flip test contradicts a small p-value of the t-test.
-
-    It does where the t-test's p of the direction that the values lean in, for the claim
-    or against it, is below `LEANING`, and the sign-flip p of that direction above
-    `DISAGREE` times the larger of it and the smallest that n units can give, ``2**-n``
-    (of many units, ``1 / FLIPS``).  Then the t-test rests on normal tails that the
-    values don't show: so do fewer than 1 in 50 of the samples of 5 to 10 normal values
-    that lean.
-    """
-    p, against, flips = result.p, result.p_against, result.p_flip
-    if p is None or against is None or flips is None or result.n is None:
-        return ""
-    least = max(2.0**-result.n, 1 / (FLIPS + 1))
-    direction = "for the claim"
-    if against < p:  # the sign-flip p of the other direction, but for ties
-        p, flips, direction = against, 1 - flips + least, "against it"
-    if p >= LEANING or flips <= DISAGREE * max(p, least):
-        return ""
-    return (
-        f"The sign-flip test disagrees: p {direction} is {probability(flips)} where "
-        f"the t-test has {probability(p)}. The one assumes values symmetric about "
-        "their mean, the other normal ones."
-    )
-
-
-def machine(result: Result) -> str:
-    """Write where a result was measured, as ``cpu, Xeon, x86_64``."""
-    return ", ".join(filter(None, [result.device, *result.machine.values()]))
-
-
-def measured_at(result: Result) -> str:
-    """Write when a result was measured, in UTC."""
-    return f"{result.when.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-
-
-def linked(text: str) -> Markup:
-    """Escape a source and turn ``arXiv:2402.05966v1`` into a link."""
-    return Markup(
-        re.sub(
-            r"arXiv:(\d{4}\.\d{4,5}(?:v\d+)?)",
-            r'<a href="https://arxiv.org/abs/\1">arXiv:\1</a>',
-            str(escape(text)),
-        )
-    )
-
-
-def cell(value: Any) -> str:
-    """Write an entry of a data table: numbers with four significant digits."""
-    if value is None:
-        return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def rule_of(decision: str) -> str:
-    """Return the part of a decision's statement that no measurement changes."""
-    if decision.startswith("premise not met"):
-        decision = decision.rpartition(" (")[2].removesuffix(")")
-    return decision.partition("; ")[0]
-
-
-def seeds(numbers: Sequence[Any]) -> str:
-    """Write seeds with runs of them shortened, as ``100-115, 118``.
-
-    Examples
-    --------
-    >>> seeds([100, 101, 102, 105])
-    '100-102, 105'
-    """
-    runs: list[list[Any]] = []
-    for seed in numbers:
-        if runs and isinstance(seed, int) and seed - 1 == runs[-1][-1]:
-            runs[-1].append(seed)
-        else:
-            runs.append([seed])
-    return ", ".join(f"{r[0]}-{r[-1]}" if len(r) > 1 else str(r[0]) for r in runs)
-
-
-def here(result: Result) -> str:
-    """Write what was measured as `reports.accepted.Entry` writes what is on record."""
-    if result.estimate is None:
-        return worded(result.verdict, result.leaning)
-    measured = f"{number(result.estimate)} ± {number(result.spread)}, n = {result.n}"
-    from_seed = "" if result.first_seed is None else f", seeds from {result.first_seed}"
-    return f"{worded(result.verdict, result.leaning)} ({measured}){from_seed}"
-
-
-def circumstances(result: Result) -> str:
-    """Write the machine, versions and commit of a result."""
-    versions = ", ".join(f"{name} {text}" for name, text in result.versions.items())
-    commit = f"commit {result.commit[:12]}" if result.commit else "commit not known"
-    return f"{machine(result)}; {versions}; {commit}"
-
-
-def _run(results: Sequence[Result]) -> dict[str, str]:
-    """The header's facts; several values where results of several runs are shown."""
-    if not results:
-        return {}
-
-    def values(found: Iterable[str]) -> str:
-        return ", ".join(sorted({text for text in found if text}))
-
-    names = sorted({name for r in results for name in r.versions})
-    times = [r.when.astimezone(UTC) for r in results]
-    first, last = min(times), max(times)
-    day = "" if first.date() == last.date() else f"{last:%Y-%m-%d} "
-    failed = {
-        (fixture.get("name", ""), seed)
-        for r in results
-        for fixture in r.fixtures
-        for seed in fixture.get("failed", [])
-    }
-    facts = {
-        "Scale": values(r.scale for r in results),
-        "Results": str(len(results)),
-        "Measured": f"{first:%Y-%m-%d %H:%M} to {day}{last:%H:%M} UTC",
-        "Seeds from": values(
-            str(r.first_seed) for r in results if r.first_seed is not None
-        ),
-        "Networks that failed to train": str(len(failed) or ""),
-        "Machine": "; ".join(sorted({machine(r) for r in results})),
-        "Commit": values(r.commit[:10] for r in results),
-        "Versions": ", ".join(
-            f"{name} {values(r.versions.get(name, '') for r in results)}"
-            for name in names
-        ),
-        "Measuring": f"{sum(r.seconds or 0.0 for r in results):.0f} s",
-    }
-    return {name: text for name, text in facts.items() if text}
-
-
 @cache
 def _environment() -> jinja2.Environment:
     environment: Any = jinja2.Environment(
@@ -396,21 +226,21 @@ def _environment() -> jinja2.Environment:
         "span": overview.span,
         "in_paper": overview.in_paper,
         "share": overview.share,
-        "circumstances": circumstances,
+        "circumstances": details.circumstances,
     }
     environment.filters |= {
         "number": number,
         "probability": probability,
-        "cell": cell,
-        "measured_at": measured_at,
-        "numbers": numbers,
-        "remark": remark,
+        "cell": details.cell,
+        "measured_at": details.measured_at,
+        "numbers": details.numbers,
+        "remark": details.remark,
         "outlook": outlook,
         "again": again,
-        "here": here,
-        "seeds": seeds,
+        "here": details.here,
+        "seeds": details.seeds,
         "rule_of": rule_of,
-        "linked": linked,
+        "linked": details.linked,
         "shorten": shorten,
         "claim_link": lambda result: claim_file(result.id),
         "place_link": place_link,

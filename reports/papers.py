@@ -110,14 +110,19 @@ def in_words(found: Sequence[Finding]) -> str:
     )
     scales = len(scales_of(r for finding in found for r in finding.results))
     at = "every scale" if scales > 1 else "every place"
-    parts = [
-        (EVERY, f"hold at {at} where they were measured"),
-        (SOME, "hold at some"),
-        (NOWHERE, "hold nowhere" + (f" ({refuted} refuted)" if refuted else "")),
-        (UNMEASURED, "were not measured yet"),
-        (UNASKED, f"can't be asked{_reasons(found)}"),
+    counted_refuted = f" ({refuted} refuted)" if refuted else ""
+    parts = {
+        EVERY: ("holds", "hold", f"at {at} where measured"),
+        SOME: ("holds", "hold", "at some"),
+        NOWHERE: ("holds", "hold", f"nowhere{counted_refuted}"),
+        UNMEASURED: ("was", "were", "not measured yet"),
+        UNASKED: ("can't", "can't", f"be asked{_reasons(found)}"),
+    }
+    told = [
+        f"{counted[key]} {one if counted[key] == 1 else many} {rest}"
+        for key, (one, many, rest) in parts.items()
+        if counted[key]
     ]
-    told = [f"{counted[key]} {words}" for key, words in parts if counted[key]]
     noun = "finding" if len(found) == 1 else "findings"
     return f"Of {len(found)} {noun} {', '.join(told)}."
 

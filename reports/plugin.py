@@ -90,9 +90,9 @@ class Telling:
             self._begun = True
             self._progress.start()
 
-    @pytest.hookimpl(trylast=True)
+    @pytest.hookimpl(tryfirst=True)  # before its line is written
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.when == "teardown":
+        if report.when == "call" or (report.when == "setup" and not report.passed):
             self._progress.over(report.nodeid)
 
     def pytest_claims_decided(self, result: Result) -> None:

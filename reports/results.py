@@ -221,11 +221,6 @@ class Result:
         return f"{self.setting} {self.variant}".strip()
 
     @property
-    def anchor(self) -> str:
-        """Fragment of its setting and variant on the page; its claim's is the id."""
-        return f"{self.id}/{self.where}".replace(" ", "/")
-
-    @property
     def when(self) -> datetime:
         """When it was measured."""
         try:
@@ -347,6 +342,24 @@ def number(value: float | None, places: int | None = None) -> str:
 def worded(verdict: str, leaning: str) -> str:
     """Write a verdict with its leaning, as ``inconclusive, leans for``."""
     return f"{verdict}, leans {leaning}" if leaning else verdict
+
+
+def rule_of(decision: str) -> str:
+    """Return the part of a decision's statement that no measurement changes.
+
+    Where it is not that of what is on record, another rule, or margin, decides now, and
+    nothing is accepted.
+
+    Examples
+    --------
+    >>> rule_of("falls by more than 1 points, alpha 0.005; Page's p over 3 levels 0.02")
+    'falls by more than 1 points, alpha 0.005'
+    >>> rule_of("premise not met: no gap (mean > 2 points, alpha 0.005)")
+    'mean > 2 points, alpha 0.005'
+    """
+    if decision.startswith("premise not met"):
+        decision = decision.rpartition(" (")[2].removesuffix(")")
+    return decision.partition("; ")[0]
 
 
 def probability(p: float | None) -> str:

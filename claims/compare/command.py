@@ -27,9 +27,10 @@ from claims.evidence import FEWEST, grain_of
 from claims.measure import METHODS, Bench
 from claims.plugin import commit
 from fixtures import executors, scales, store
-from fixtures.build import Building, TaskError
+from fixtures.build import Building
 from fixtures.display import Display
 from fixtures.planning import Want
+from fixtures.pool import TaskError
 from fixtures.scales import Scale
 from reports.results import write_text
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from reports import accepted
 from reports.accepted import Entry
-from reports.results import Result, write_text
+from reports.results import Result, rule_of, write_text
 
 FOLDER = Path(__file__).parent
 
@@ -46,24 +46,6 @@ def entry_of(result: Result, why: str = "") -> Entry:
         for name in ("estimate", "spread", "grain")
     }
     return Entry(**same, **rounded, rule=rule_of(result.decision), why=why)
-
-
-def rule_of(decision: str) -> str:
-    """Return the part of a decision's statement that no measurement changes.
-
-    Where it is not that of what is on file, another rule, or margin, decides now, and
-    nothing is accepted.
-
-    Examples
-    --------
-    >>> rule_of("falls by more than 1 points, alpha 0.005; Page's p over 3 levels 0.02")
-    'falls by more than 1 points, alpha 0.005'
-    >>> rule_of("premise not met: no gap (mean > 2 points, alpha 0.005)")
-    'mean > 2 points, alpha 0.005'
-    """
-    if decision.startswith("premise not met"):
-        decision = decision.rpartition(" (")[2].removesuffix(")")
-    return decision.partition("; ")[0]
 
 
 def write(scale: str, entries: Mapping[Key, Entry]) -> None:

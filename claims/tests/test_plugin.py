@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ import pytest
 from claims import expected, plugin
 from claims.expected import Entry
 from claims.plugin import Collector, why_red
+from fixtures import scales
 from reports.results import read
 
 ROOT = Path(__file__).parents[2]
@@ -355,6 +357,62 @@ def test_a_part_of_the_claims_loses_nothing(tmp_path):
     assert both["toys/fails"] == first["toys/fails"]
 
 
+def test_what_a_network_takes_includes_its_parent(monkeypatch):
+    """What isn't known of one is not known of both."""
+    digits = scales.get("digits")
+    child = digits.recipe("debiased-vgg")
+    known = {child.name: 2.0, child.parent.name: 5.0}
+    costs = SimpleNamespace(expected=lambda recipe: known.get(recipe.name))
+    monkeypatch.setattr(plugin, "_costs", costs)
+    assert child.parent.parent is None
+    assert plugin.training_seconds(digits, "debiased-vgg") == 7.0
+    assert plugin.training_seconds(digits, child.parent.name) == 5.0
+    del known[child.parent.name]
+    assert plugin.training_seconds(digits, "debiased-vgg") is None
+
+
+def test_fewer_pairs_and_errors_displace_nothing(tmp_path):
+    """The report is that of the better run; a test that goes takes its result along."""
+    run_pytest(tmp_path, "-k", "holds or fails or doubt")
+    first = results(tmp_path, "latest.jsonl")
+    worse = (
+        TOYS.replace('UP, names="abcde", half=[0.5, 1.0, 0.75, 1, 1]', "UP[:2]")
+        .replace("trial.decide(DOWN", "trial.decide(DOWN / 0")
+        .replace("test_doubt", "test_other")
+    )
+    run = run_pytest(tmp_path, "-k", "holds or fails or other", tests=worse)
+    now, latest = results(tmp_path), results(tmp_path, "latest.jsonl")
+    assert (now["toys/holds"]["n"], now["toys/fails"]["verdict"]) == (2, "error")
+    assert latest["toys/holds"] == first["toys/holds"]
+    assert latest["toys/fails"] == first["toys/fails"]
+    (tmp_path / "test_toys.py").unlink()
+    kept = read(tmp_path / "reports/out/latest.jsonl")
+    assert all(Collector._gone(collector_of(tmp_path), result) for result in kept)
+    page = (tmp_path / "reports/out/index.html").read_text()
+    assert "2 inconclusive" in run.stdout and page.count("<tr id=") == 4
+
+
+def test_results_of_claims_that_are_gone_are_known(tmp_path):
+    """In the suite's own files by what is asked there; in others by the file."""
+    collector = collector_of(ROOT)
+    [held] = [
+        result
+        for result in read(ROOT / "reports/records/digits.jsonl")
+        if result.id == "minimal/sparsity"
+    ]
+    assert not collector._gone(held)
+    assert collector._gone(replace(held, id="minimal/another"))
+    assert collector._gone(replace(held, setting="mlp"))
+    assert collector._gone(replace(held, scale="atoms"))
+    assert collector._gone(replace(held, nodeid="claims/test_none.py::test_it"))
+
+
+def collector_of(folder):
+    """A collector of a session whose root is there."""
+    config = SimpleNamespace(rootpath=folder, getoption=lambda name: "out")
+    return Collector(config)
+
+
 def test_what_cannot_be_merged_is_said_and_kept(tmp_path):
     """A latest.jsonl that is none is left as it is; the run's own report goes on."""
     latest = tmp_path / "reports" / "out" / "latest.jsonl"
@@ -409,7 +467,6 @@ def test_help_explains_the_options(tmp_path):
 def test_what_is_accepted_is_of_places_that_exist():
     """A claim that goes leaves no verdict on record."""
     from claims.claim import places_of
-    from fixtures import scales
 
     for name in scales.SCALES:
         there = {(p.claim.id, p.name) for p in places_of(scales.get(name))}

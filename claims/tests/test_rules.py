@@ -31,7 +31,7 @@ from claims.evidence.rules import (
     trend,
 )
 from reports import page
-from reports.page import remark
+from reports.details import remark
 
 SUPPORTED, REFUTED, INCONCLUSIVE = Verdict
 

@@ -65,4 +65,6 @@ def test_the_map_is_there_where_something_was_measured():
     held = report([order([(-4.0, 1.0), (-6.0, -1.0)])])
     assert 'href="order.html"' in held["index.html"]
     assert '<div class="flip repair"><dt>7</dt>' in held["order.html"]
-    assert "order.html" not in report([made()])
+    without = report([made(), made(id="order/protocol")])
+    assert "order.html" not in without
+    assert not any("order.html" in text for text in without.values())

@@ -9,7 +9,8 @@ import pytest
 
 from reports import page
 from reports.coverage import RECORDS
-from reports.page import claim_file, pages, remark, seeds
+from reports.details import remark, seeds
+from reports.page import claim_file, pages
 from reports.results import read
 from reports.tests.made_up import evidence, made, report, session
 
@@ -147,7 +148,7 @@ def test_rows_can_be_filtered_and_sorted(first):
     assert named("topic") == topics
     assert named("verdict") == {r.status.key for r in session()}
     columns = [b["data-sort"] for b in parsed.buttons if "data-sort" in b]
-    assert columns == ["claim", "digits", "paper", "share"]
+    assert columns == ["claim", "digits", "in-paper", "share"]
     for key in named("verdict"):
         assert f'class="chip {key}"' in first or f'<b class="{key}">' in first
 

@@ -54,9 +54,9 @@ def test_outcomes():
 def test_one_sentence():
     """How many hold where, and why some can't be asked."""
     assert in_words(findings(PAPER, results())) == (
-        "Of 6 findings 1 hold at every scale where they were measured, 1 hold at some, "
-        "1 hold nowhere (1 refuted), 2 were not measured yet, 1 can't be asked: no "
-        "scale trains on CIFAR-100."
+        "Of 6 findings 1 holds at every scale where measured, 1 holds at some, 1 holds "
+        "nowhere (1 refuted), 2 were not measured yet, 1 can't be asked: no scale "
+        "trains on CIFAR-100."
     )
     assert "every place" in in_words(findings(PAPER, results()[:1]))
 
