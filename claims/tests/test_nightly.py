@@ -462,9 +462,10 @@ def test_what_a_session_gives_to_a_night():
     assert [*taken(made(kind="invariant", verdict="supported"))] == []
 
 
-@pytest.fixture
-def report(history, places, residuals):
-    """Of 40 nights, the tenth of them with a fault."""
+@pytest.fixture(scope="module")
+def nights_of_faults(tmp_path_factory, places, residuals):
+    """A history of 40 nights, the tenth of them with a fault."""
+    history = History(tmp_path_factory.mktemp("nights"))
     fault = news("same", key_of(places[1]), "the fixed networks: <b> is 2", red=True)
     source = Drawn(
         residuals,
@@ -474,7 +475,12 @@ def report(history, places, residuals):
     )
     for day in range(40):
         ran(history, places, source, night_of(day))
-    return nights.reported(scales.get("digits"), history, places)
+    return history
+
+
+@pytest.fixture(scope="module")
+def report(nights_of_faults, places):
+    return nights.reported(scales.get("digits"), nights_of_faults, places)
 
 
 def test_the_report_in_words(report):
@@ -525,8 +531,8 @@ def test_badges_are_svg_that_say_it(report):
         assert root.find("{http://www.w3.org/2000/svg}title").text == text
 
 
-def test_pandas_reads_each_table_in_one_call(report, history):
-    values = pandas.read_json(history.path("values"), lines=True)
+def test_pandas_reads_each_table_in_one_call(nights_of_faults):
+    values = pandas.read_json(nights_of_faults.path("values"), lines=True)
     assert {"night", "block", "process", "values"} <= {*values.columns}
     assert len(values) == 40 * 12 - 1
 
