@@ -18,8 +18,8 @@ nightly: .venv/.installed ## Gather evidence for a night: make nightly ARGS="--b
 
 test: .venv/.installed ## Test the library, the fixtures, the reports and the rules
 	$(bin)/pytest --doctest-modules -n auto lmc fixtures reports claims/tests \
-	    claims/evidence claims/expected claims/nightly claims/papers claims/claim.py claims/trial.py \
-	    claims/calibrate.py claims/training.py $(ARGS)
+	    claims/evidence claims/expected claims/nightly claims/papers claims/claim.py \
+	    claims/trial.py claims/calibrate.py claims/training.py $(ARGS)
 
 bench: .venv/.installed ## Measure ratios of speed
 	$(bin)/python -m lmc.benchmarks $(ARGS)

@@ -17,6 +17,7 @@ from claims import __main__ as command
 from claims import again
 from claims.claim import places_of
 from claims.evidence.nights import log_e
+from claims.expected import acceptance
 from claims.nightly import command as nights
 from claims.nightly import laboratory as laboratories
 from claims.nightly.allocation import choose
@@ -145,6 +146,15 @@ def test_seeds_of_a_call_that_died_are_given_again_to_the_same_stratum(history):
         third.end()
     with history.begin("2027-01-02", "s", "one") as fourth:  # not those of yesterday
         assert fourth.block.first_seed == FIRST_SEED + 2 * STRIDE
+
+
+def test_nights_begin_above_all_seeds_that_anybody_looks_at_otherwise(record):
+    ledger = acceptance.expected.FOLDER / "ledger.toml"
+    looked = acceptance.looked_at(record)
+    noted = {
+        seed for name in scales.SCALES for seed in acceptance.noted_seeds(ledger, name)
+    }
+    assert noted and max(noted | {*looked}) < FIRST_SEED / 10
 
 
 def test_a_history_that_stays_locked_is_an_error(history, monkeypatch):
