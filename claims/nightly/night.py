@@ -254,9 +254,9 @@ def moved(process: Process, change: Change) -> str:
     what = f"{_number(change.before)} to {_number(change.after)} {unit}".rstrip()
     return (
         f"values have moved from {what} since the night of {change.since} "
-        f"({change.units} units); neither code, as the same networks measure what they "
-        "did, nor machine or versions have changed, so that seeds, data or training "
-        "are what is left"
+        f"({change.nights} nights); neither code, as the same networks measure what "
+        "they did, nor machine or versions have changed, so that seeds, data or "
+        "training are what is left"
     )
 
 
