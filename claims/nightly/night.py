@@ -124,11 +124,10 @@ class Night:
         if turn is None:
             return False
         with turn:
-            found = self._new_stratum()
             self._standing.follow()
             processes = self._present()
             asked = {row["process"]: self._places[k] for k, row in processes.items()}
-            found += self._source.same(night, asked)
+            found = [*self._source.same(night, asked)]
             left = max(0.0, self._budget - (self._clock() - begun))
             # Code that gives other values gives no further evidence, anywhere: which
             # places it has changed only the known networks tell, and not of all.
@@ -141,25 +140,27 @@ class Night:
                 else:
                     found.append(item)
             with self._history.locked():
+                found += self._new_stratum()
                 self._append(rows)
                 self._standing.follow()
                 self._tell([*found, *self._evident()])
+                self._history.append("strata", self._unknown_strata())
             turn.end()
         return True
 
-    def _new_stratum(self) -> list[Row]:
-        """Note the stratum, if it is new, and tell so."""
+    def _unknown_strata(self) -> list[Row]:
+        """Return the row of this stratum, unless the history has it; lock held."""
         own = self._source.stratum
-        with self._history.locked():
-            known = [row["stratum"] for row in self._history.rows("strata")]
-            if own["stratum"] in known:
-                return []
-            self._history.append("strata", [own])
-        if not known:
-            return []
-        facts = ", ".join(f"{k} {v}" for k, v in own.items() if k != "stratum")
-        text = f"a new kind of machine or versions begins baselines of its own: {facts}"
-        return [news("stratum", ("", ""), text)]
+        return [] if own in self._history.rows("strata") else [own]
+
+    def _new_stratum(self) -> Iterator[Row]:
+        """Tell of a stratum that is not the first; lock held."""
+        if not self._history.rows("strata"):
+            return
+        for own in self._unknown_strata():
+            facts = ", ".join(f"{k} {v}" for k, v in own.items() if k != "stratum")
+            text = f"new machine or versions, with baselines of their own: {facts}"
+            yield news("stratum", ("", ""), text)
 
     def _present(self) -> dict[Key, Row]:
         """Return the present process of each place."""

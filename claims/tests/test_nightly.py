@@ -367,7 +367,7 @@ def test_another_stratum_is_news_and_compared_once(history, places, residuals):
     ]
     assert not any(told[:4])
     first = [row for row in told[4] if row["kind"] == "stratum"]
-    assert first[0]["text"].endswith("baselines of its own: torch 9")
+    assert first[0]["text"].endswith("baselines of their own: torch 9")
     again = [row for rows in told[5:] for row in rows if row["kind"] == "stratum"]
     assert again and not any(row["red"] for row in again)
     places_told = [(row["claim"], row["place"]) for row in again]
