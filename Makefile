@@ -8,15 +8,17 @@ bin := .venv/bin
 # beat one worker with two.
 export OMP_NUM_THREADS := 1
 
-.PHONY: claims test bench lint docs lock clean
+.PHONY: claims nightly test bench lint docs lock clean
 
 claims: .venv/.installed ## Train what is missing, decide every claim, write the report
 	$(bin)/pytest claims/ -n auto $(ARGS)
 
+nightly: .venv/.installed ## Gather evidence for a night: make nightly ARGS="--budget 30"
+	$(bin)/python -m claims nightly $(ARGS)
+
 test: .venv/.installed ## Test the library, the fixtures, the reports and the rules
-	$(bin)/pytest --doctest-modules -n auto lmc fixtures reports docs/tests docs/catalogue.py \
-	    claims claims/tests \
-	    --ignore-glob='claims/test_*.py' $(ARGS)
+	$(bin)/pytest --doctest-modules -n auto lmc fixtures reports docs/tests \
+	    docs/catalogue.py claims claims/tests --ignore-glob='claims/test_*.py' $(ARGS)
 
 bench: .venv/.installed ## Measure ratios of speed
 	$(bin)/python -m lmc.benchmarks.library $(ARGS)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from hypothesis.database import DirectoryBasedExampleDatabase
 from scipy.linalg import polar
 from torch import nn
 from torch.func import functional_call
@@ -59,7 +60,11 @@ def invariant(paper_id, where, quantity, tolerance=ROUNDING, variants=("",)):
             variant = {} if variants == ("",) else {"variant": trial.variant}
 
             # Exporting a model takes a tenth of a second: no deadline on an example.
-            @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+            @settings(
+                deadline=None,
+                suppress_health_check=[HealthCheck.too_slow],
+                database=kept_examples(f"{deviation.__name__} {trial.variant}"),
+            )
             @given(st.fixed_dictionaries(drawn))
             def check(example):
                 found.append(deviation(**variant, **example))
@@ -74,6 +79,18 @@ def invariant(paper_id, where, quantity, tolerance=ROUNDING, variants=("",)):
         return claim(source=paper(paper_id, where), **made)(test)
 
     return decorate
+
+
+def kept_examples(name):
+    """Return where failing examples of one invariant are kept, None where none are.
+
+    By night: they are tried first then.  Hypothesis tells tests apart by their code,
+    which is the same for all invariants, so that each would delete the others'.
+    """
+    kept = settings().database
+    if not isinstance(kept, DirectoryBasedExampleDatabase):
+        return kept
+    return DirectoryBasedExampleDatabase(kept.path / name.strip().replace(" ", "-"))
 
 
 # Permutations and matching

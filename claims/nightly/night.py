@@ -124,15 +124,15 @@ class Night:
         if turn is None:
             return False
         with turn:
-            found = self._new_stratum()
             self._standing.follow()
             processes = self._present()
             asked = {row["process"]: self._places[k] for k, row in processes.items()}
-            found += self._source.same(night, asked)
-            # Values of code that measures something else are no further evidence.
-            changed = {(row["claim"], row["place"]) for row in found if row["red"]}
+            found = [*self._source.same(night, asked)]
             left = max(0.0, self._budget - (self._clock() - begun))
-            places = self._to_measure(turn.block, changed, left)
+            # Code that gives other values gives no further evidence, anywhere: which
+            # places it has changed only the known networks tell, and not of all.
+            sound = not any(row["red"] for row in found)
+            places = self._to_measure(turn.block, left) if sound else []
             rows: list[tuple[Row, Row]] = []
             for item in self._source.fresh(turn.block, places, left):
                 if isinstance(item, Measured):
@@ -140,25 +140,27 @@ class Night:
                 else:
                     found.append(item)
             with self._history.locked():
+                found += self._new_stratum()
                 self._append(rows)
                 self._standing.follow()
-                self._tell([*found, *self._evident(changed)])
+                self._tell([*found, *self._evident()])
+                self._history.append("strata", self._unknown_strata())
             turn.end()
         return True
 
-    def _new_stratum(self) -> list[Row]:
-        """Note the stratum, if it is new, and tell so."""
+    def _unknown_strata(self) -> list[Row]:
+        """Return the row of this stratum, unless the history has it; lock held."""
         own = self._source.stratum
-        with self._history.locked():
-            known = [row["stratum"] for row in self._history.rows("strata")]
-            if own["stratum"] in known:
-                return []
-            self._history.append("strata", [own])
-        if not known:
-            return []
-        facts = ", ".join(f"{k} {v}" for k, v in own.items() if k != "stratum")
-        text = f"a new kind of machine or versions begins baselines of its own: {facts}"
-        return [news("stratum", ("", ""), text)]
+        return [] if own in self._history.rows("strata") else [own]
+
+    def _new_stratum(self) -> Iterator[Row]:
+        """Tell of a stratum that is not the first; lock held."""
+        if not self._history.rows("strata"):
+            return
+        for own in self._unknown_strata():
+            facts = ", ".join(f"{k} {v}" for k, v in own.items() if k != "stratum")
+            text = f"new machine or versions, with baselines of their own: {facts}"
+            yield news("stratum", ("", ""), text)
 
     def _present(self) -> dict[Key, Row]:
         """Return the present process of each place."""
@@ -171,17 +173,14 @@ class Night:
             }
         return self._processes
 
-    def _to_measure(
-        self, block: Block, changed: set[Key], seconds: float
-    ) -> list[Place]:
+    def _to_measure(self, block: Block, seconds: float) -> list[Place]:
         """Return what fits the time, of what this block has not measured."""
         source, standing = self._source, self._standing
         of = {key: row["process"] for key, row in self._present().items()}
         waiting = [
             place
             for key, place in self._places.items()
-            if key not in changed
-            and place.count(SEEDS)
+            if place.count(SEEDS)
             and (block.first_seed, of[key]) not in standing.measured
         ]
         settings = {name for place in waiting for name in place.demand(SEEDS)}
@@ -210,7 +209,7 @@ class Night:
         self._history.append("processes", begun)
         self._history.append("values", [row for _, row in rows])
 
-    def _evident(self, changed: set[Key]) -> Iterator[Row]:
+    def _evident(self) -> Iterator[Row]:
         """Give what tonight's values have brought about."""
         present = [row["process"] for row in self._present().values()]
         for process in self._standing.of(present):
@@ -219,8 +218,7 @@ class Night:
             yield from self._decided(process)
             for change in process.changes:
                 if change.night == self._night:
-                    code = process.key in changed
-                    yield news("drift", process.key, moved(process, change, code), True)
+                    yield news("drift", process.key, moved(process, change), True)
             if text := other_stratum(process, self._night, self._standing.places):
                 yield news("stratum", process.key, text)
 
@@ -247,19 +245,19 @@ class Night:
         self._history.append("news", [row for row in rows if row not in told])
 
 
-def moved(process: Process, change: Change, code: bool) -> str:
-    """Say in one sentence what has changed, and since when."""
+def moved(process: Process, change: Change) -> str:
+    """Say in one sentence what has changed, and since when.
+
+    Only where the same networks gave the same values tonight are there any to have
+    moved, and detectors see one kind of machine and versions each.
+    """
     unit = process.row["unit"]
     what = f"{_number(change.before)} to {_number(change.after)} {unit}".rstrip()
-    cause = (
-        "the code has changed, as the same networks measure something else too"
-        if code
-        else "the same networks measure what they did, on the same machine and "
-        "versions, so that seeds or training are what is left"
-    )
     return (
         f"values have moved from {what} since the night of {change.since} "
-        f"({change.units} units); {cause}"
+        f"({change.nights} nights); neither code, as the same networks measure what "
+        "they did, nor machine or versions have changed, so that seeds, data or "
+        "training are what is left"
     )
 
 

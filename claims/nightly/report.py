@@ -104,7 +104,9 @@ class Report:
         lines = [
             f"The night of {self.night} at {self.scale} is "
             + (f"RED: {why}." if self.red else "green: everything still holds."),
-            f"Fresh networks were measured at {len(visited)} of "
+            "No fresh evidence is taken until that is mended, or accepted."
+            if {"same", "retrained"} & kinds.keys()
+            else f"Fresh networks were measured at {len(visited)} of "
             f"{self.standing.places} places.",
             f"After {len(self.nights)} nights {counts[0]} places are decided for their "
             f"claim and {counts[1]} against it"

@@ -160,15 +160,17 @@ class Year:
         )
         for day in range(nights):
             night.run(night_of(day))
-            self.false_shares.append(self._false_share())
+            self.false_shares.append(self._false_share(night_of(day)))
         return self
 
-    def _false_share(self) -> float:
-        above = self.source.effects.keys() | self.source.shifts.keys()
+    def _false_share(self, night: str) -> float:
+        shifts = self.source.shifts.items()
+        true = {key for key, (since, _) in shifts if night >= since}
+        true |= self.source.effects.keys()
         listed = {d: self.standing.listed(self.processes, d) for d in DIRECTIONS}
-        true = sum(process.key in above for process in listed["for"])
+        right = sum(process.key in true for process in listed["for"])
         count = sum(map(len, listed.values()))
-        return 1 - true / count if count else 0.0
+        return 1 - right / count if count else 0.0
 
     @property
     def processes(self) -> list[Process]:
@@ -248,10 +250,17 @@ def _noticed(
 ) -> list[str]:
     """Say how soon true effects are decided, and shifts are noticed."""
     from_day = min(100, nights // 2)
-    effects = {key_of(place): place.margin for place in places[::4]}
+    # Where more is more in favour of the claim, however widely values spread.
+    moving = [
+        place
+        for place in places
+        if place.claim.rule.name in ("superiority", "non-inferiority", "trend")
+        and residuals[key_of(place)].std()
+    ]
+    effects = {key_of(place): place.margin for place in moving[::4]}
     shifts = {
         key_of(place): (night_of(from_day), float(residuals[key_of(place)].std()))
-        for place in places[1::4]
+        for place in moving[1::4]
     }
     source = Drawn(residuals, seed=1000, effects=effects, shifts=shifts)
     year = Year(folder / "effects", places, source).run(nights)

@@ -58,7 +58,7 @@ class Change(NamedTuple):
     since: str
     before: float
     after: float
-    units: int
+    nights: int
     stratum: str
 
 
@@ -204,28 +204,28 @@ class Standing:
         return log_e(hits, units, shares).reshape(-1, 2)
 
     def _watch(self, processes: Sequence[Process], rows: Sequence[Row]) -> None:
-        """Show the values to the detectors of their stratum, a unit at a time."""
+        """Show the means of a night's units to the detectors of their stratum.
+
+        Blocks are independent draws, so that a mean of each is exchangeable too.
+        """
         at = []
         for process, row in zip(processes, rows, strict=True):
             stratum = self._blocks[row["block"]]
             stretch = process.strata[stratum]
             stretch.nights += [row["night"]] * len(row["values"])
             stretch.values += row["values"]
-            at.append(self._detector(process, stratum, len(row["values"])))
-            nights = self._rows[at[-1]][2]
-            nights += [row["night"]] * len(row["values"])
-        for unit in range(max((len(row["values"]) for row in rows), default=0)):
-            some = [k for k, row in enumerate(rows) if unit < len(row["values"])]
-            values = [rows[k]["values"][unit] for k in some]
-            for found, alarm in self._detectors.feed([at[k] for k in some], values):
-                self._note(found, alarm)
+            at.append(self._detector(process, stratum))
+            self._rows[at[-1]][2].append(row["night"])
+        means = [sum(row["values"]) / len(row["values"]) for row in rows]
+        for found, alarm in self._detectors.feed(at, means):
+            self._note(found, alarm)
 
-    def _detector(self, process: Process, stratum: str, units: int) -> int:
+    def _detector(self, process: Process, stratum: str) -> int:
         """Return the row of a process's detector in a stratum; begin it, if need be."""
         key = process.row["process"], stratum
         if key not in self._watched:
-            # So many values a year, over all places, give one false alarm.
-            run_length = YEAR * units * self.places
+            # So many visits a year, over all places, give one false alarm.
+            run_length = YEAR * self.places
             seed = int(process.row["process"], 16)
             self._watched[key] = self._detectors.add(run_length, seed)
             self._rows.append((process, stratum, []))

@@ -14,15 +14,18 @@ import pandas
 import pytest
 
 from claims import __main__ as command
+from claims import again
 from claims.claim import places_of
 from claims.evidence.nights import log_e
+from claims.expected import acceptance
 from claims.nightly import command as nights
-from claims.nightly import night as one_night
+from claims.nightly import laboratory as laboratories
 from claims.nightly.allocation import choose
 from claims.nightly.history import (
     FIRST_SEED,
     SEEDS,
     STRIDE,
+    Block,
     History,
     Reader,
     TornLineWarning,
@@ -32,7 +35,9 @@ from claims.nightly.night import Night, news
 from claims.nightly.process import Measured, key_of, process_of
 from claims.nightly.simulation import Drawn, Year, night_of, residuals_of, simulate
 from claims.nightly.standing import Standing
+from claims.training import node_id
 from fixtures import scales
+from fixtures.store import Artefact
 from reports import results
 from reports.tests.made_up import made
 
@@ -141,6 +146,15 @@ def test_seeds_of_a_call_that_died_are_given_again_to_the_same_stratum(history):
         third.end()
     with history.begin("2027-01-02", "s", "one") as fourth:  # not those of yesterday
         assert fourth.block.first_seed == FIRST_SEED + 2 * STRIDE
+
+
+def test_nights_begin_above_all_seeds_that_anybody_looks_at_otherwise(record):
+    ledger = acceptance.expected.FOLDER / "ledger.toml"
+    looked = acceptance.looked_at(record)
+    noted = {
+        seed for name in scales.SCALES for seed in acceptance.noted_seeds(ledger, name)
+    }
+    assert noted and max(noted | {*looked}) < FIRST_SEED / 10
 
 
 def test_a_history_that_stays_locked_is_an_error(history, monkeypatch):
@@ -292,13 +306,24 @@ def test_without_its_premise_a_unit_speaks_in_neither_direction(history, places)
 def test_where_the_same_networks_differ_no_fresh_evidence_is_taken(
     history, places, residuals
 ):
+    """Nor anywhere else, as they tell of some places only; invariants are tried."""
+
+    class Source(Drawn):
+        def fresh(self, block, places, seconds):
+            asked.append(places)
+            return super().fresh(block, places, seconds)
+
+    asked = []
     key = key_of(places[0])
     fault = news("same", key, "the fixed networks: repair was 1 and is 2", red=True)
-    source = Drawn(residuals, seed=0, found={night_of(0): [fault]})
+    source = Source(residuals, seed=0, found={night_of(0): [fault]})
     told = ran(history, places, source)
     assert told == [{"night": night_of(0), **fault}]
-    keys = [p.key for p in Standing(history, len(places)).processes.values()]
-    assert key not in keys and len(keys) == len(places) - 1
+    assert asked == [[]] and history.rows("values") == []
+    report = nights.reported(scales.get("digits"), history, places)
+    assert "No fresh evidence is taken until that is mended" in report.paragraph
+    ran(history, places, source, night_of(1))
+    assert len(history.rows("values")) == len(places)
 
 
 def test_evidence_against_the_record_is_red_by_name_once(history, places, residuals):
@@ -323,25 +348,13 @@ def test_a_shift_is_told_in_one_sentence_with_its_night(history, places, residua
     place = places[0]
     spread = residuals[key_of(place)].std() or 1.0
     source = Drawn(residuals, 0, shifts={key_of(place): (night_of(20), 8 * spread)})
-    told = [ran(history, places, source, night_of(day)) for day in range(24)]
+    told = [ran(history, places, source, night_of(day)) for day in range(28)]
     [row] = [row for rows in told for row in rows if row["kind"] == "drift"]
     assert row["red"] and (row["claim"], row["place"]) == key_of(place)
     # A lucky value just before may be taken for the first one after.
-    since = [f"since the night of {night_of(day)}" for day in (19, 20)]
+    since = [f"since the night of {night_of(day)}" for day in (18, 19, 20)]
     assert any(text in row["text"] for text in since)
-    assert "the same networks measure what they did" in row["text"]
-
-
-def test_the_cause_of_a_shift_is_the_code_where_the_same_networks_differ(places):
-    from claims.nightly.standing import Change, Process
-
-    process = Process(process_of(places[0], 0))
-    change = Change("2027-02-01", "2027-01-30", 1.0, 2.0, 8, "s")
-    assert "; the code has changed, as the same" in one_night.moved(
-        process, change, True
-    )
-    text = one_night.moved(process, change, False)
-    assert text.startswith("values have moved from 1 to 2") and "(8 units)" in text
+    assert "neither code, as the same networks measure what they did" in row["text"]
 
 
 def test_another_stratum_is_news_and_compared_once(history, places, residuals):
@@ -354,7 +367,7 @@ def test_another_stratum_is_news_and_compared_once(history, places, residuals):
     ]
     assert not any(told[:4])
     first = [row for row in told[4] if row["kind"] == "stratum"]
-    assert first[0]["text"].endswith("baselines of its own: torch 9")
+    assert first[0]["text"].endswith("baselines of their own: torch 9")
     again = [row for rows in told[5:] for row in rows if row["kind"] == "stratum"]
     assert again and not any(row["red"] for row in again)
     places_told = [(row["claim"], row["place"]) for row in again]
@@ -462,9 +475,10 @@ def test_what_a_session_gives_to_a_night():
     assert [*taken(made(kind="invariant", verdict="supported"))] == []
 
 
-@pytest.fixture
-def report(history, places, residuals):
-    """Of 40 nights, the tenth of them with a fault."""
+@pytest.fixture(scope="module")
+def nights_of_faults(tmp_path_factory, places, residuals):
+    """A history of 40 nights, the tenth of them with a fault."""
+    history = History(tmp_path_factory.mktemp("nights"))
     fault = news("same", key_of(places[1]), "the fixed networks: <b> is 2", red=True)
     source = Drawn(
         residuals,
@@ -474,7 +488,12 @@ def report(history, places, residuals):
     )
     for day in range(40):
         ran(history, places, source, night_of(day))
-    return nights.reported(scales.get("digits"), history, places)
+    return history
+
+
+@pytest.fixture(scope="module")
+def report(nights_of_faults, places):
+    return nights.reported(scales.get("digits"), nights_of_faults, places)
 
 
 def test_the_report_in_words(report):
@@ -525,10 +544,10 @@ def test_badges_are_svg_that_say_it(report):
         assert root.find("{http://www.w3.org/2000/svg}title").text == text
 
 
-def test_pandas_reads_each_table_in_one_call(report, history):
-    values = pandas.read_json(history.path("values"), lines=True)
+def test_pandas_reads_each_table_in_one_call(nights_of_faults):
+    values = pandas.read_json(nights_of_faults.path("values"), lines=True)
     assert {"night", "block", "process", "values"} <= {*values.columns}
-    assert len(values) == 40 * 12 - 1
+    assert len(values) == 39 * 12
 
 
 # The command
@@ -637,3 +656,136 @@ def test_a_year_of_one_place_is_noticed_late_and_early(places, residuals, tmp_pa
     assert year.decided == 1 and process.decided["for"] <= night_of(5)
     assert json.loads(year.history.path("blocks").read_text().splitlines()[0])
     assert time.strptime(process.visited, "%Y-%m-%d")
+
+
+# The laboratory, without networks
+
+
+@pytest.fixture
+def laboratory(history, places, monkeypatch):
+    monkeypatch.setattr(again, "fixed", lambda: None)
+    monkeypatch.setattr(
+        again, "names", lambda: ["losses mlp", "matching/x mlp weights"]
+    )
+    monkeypatch.setattr(again, "compared", lambda found: [])
+    monkeypatch.setattr(again, "measure", lambda *_: {"loss": [1.0]})
+    monkeypatch.setattr(laboratories.retrain, "comparisons", lambda *_: [])
+    return laboratories.Laboratory(history, scales.get("digits"), places, 600.0)
+
+
+def test_all_is_well_where_the_same_networks_give_the_same(laboratory):
+    assert [*laboratory.same("2027-01-01", {})] == []
+
+
+def test_another_value_of_a_fixed_network_is_red_by_its_name(laboratory, monkeypatch):
+    monkeypatch.setattr(
+        again, "compared", lambda found: [f"{n}: loss was 1 and is 2" for n in found]
+    )
+    told = [*laboratory.same("2027-01-01", {})]
+    assert [(row["claim"], row["place"], row["red"]) for row in told] == [
+        ("losses", "mlp", True),
+        ("matching/x", "mlp weights", True),
+    ]
+    assert told[0]["text"] == "the fixed networks: loss was 1 and is 2"
+
+
+def test_code_that_breaks_on_a_fixed_network_is_red_and_the_night_goes_on(
+    laboratory, monkeypatch
+):
+    def measure(name, bench):
+        if name == "losses mlp":
+            raise RuntimeError("shapes differ")
+        return {"loss": [1.0]}
+
+    monkeypatch.setattr(again, "measure", measure)
+    [row] = laboratory.same("2027-01-01", {})
+    assert row["text"] == "the fixed networks: RuntimeError: shapes differ"
+
+
+@pytest.mark.parametrize(("value", "red"), [(1.0, False), (1.001, True)])
+def test_networks_of_nights_before_are_measured_again(
+    laboratory, history, places, residuals, monkeypatch, value, red
+):
+    """Where they are in this cache, and of this machine and these versions."""
+    place = places[0]
+    process = process_of(place, 0)
+    own = laboratory.stratum["stratum"]
+    for block, stratum in ((10_000, own), (10_016, "other")):
+        begun = {"night": "2027-01-01", "first_seed": block, "stratum": stratum}
+        history.append("blocks", [begun | {"machine": "m", "ended": True}])
+        row = {"night": "2027-01-01", "block": block, "process": process["process"]}
+        history.append("values", [row | {"values": [1.0, 2.0]}])
+    looked = []
+
+    class Trial:
+        def __init__(self, place, bench, seeds):
+            looked.append(bench.first_seed)
+            self.record = {"pairs": [{"decided": value}, {"decided": 2.0}]}
+
+    stand_in = type("Place", (), {"claim": type("Claim", (), {})()})()
+    stand_in.claim.id, stand_in.name = key_of(place)
+    stand_in.claim.function = lambda trial: None
+    stand_in.demand = lambda seeds: {}
+    monkeypatch.setattr(laboratories, "Trial", Trial)
+    told = [*laboratory.same("2027-01-02", {process["process"]: stand_in})]
+    assert looked == [10_000]
+    assert [row["red"] for row in told] == [True] * red
+    if red:
+        assert told[0]["text"].startswith(
+            "the networks of the night of 2027-01-01: value was 1, 2 and is 1.001, 2"
+        )
+
+
+def test_a_network_that_training_does_not_give_again_is_red(laboratory, monkeypatch):
+    folder = Path("mlp-0123456789abcdef") / "seed-3"
+    found = [
+        laboratories.retrain.Comparison(Artefact(folder, "", ""), outcome, "other bits")
+        for outcome in laboratories.retrain.Outcome
+    ]
+    monkeypatch.setattr(laboratories.retrain, "comparisons", lambda *_: found)
+    [row] = laboratory.same("2027-01-01", {})
+    assert (row["kind"], row["claim"], row["place"]) == ("retrained", "mlp", "seed-3")
+    assert row["red"] and row["text"] == "other bits"
+
+
+@pytest.mark.parametrize("status", [0, 1, 3])
+def test_a_night_runs_a_session_of_claims_as_by_hand(
+    laboratory, places, monkeypatch, status
+):
+    """On its own seeds; the session's end is an error unless it went through."""
+    calls = []
+
+    def run(call, **given):
+        calls.append((call, given["env"]))
+        [folder] = [o.partition("=")[2] for o in call if o.startswith("--report-dir")]
+        pairs = [{"pair": "0-1", "decided": 1.5}]
+        results.append(Path(folder) / "results.jsonl", made(pairs=pairs))
+        return subprocess.CompletedProcess(call, status, "", "no such option")
+
+    monkeypatch.setattr(laboratories.subprocess, "run", run)
+    block = Block("2027-01-01", 10_032, "s")
+    found = [*laboratory.fresh(block, places[:2], 120.0)]
+    [(call, environment)] = calls
+    for option in ("--first-seed=10032", f"--seeds={SEEDS}", "--train-budget=2.0"):
+        assert option in call
+    assert "--hypothesis-profile=nightly" in call and "--scale=digits" in call
+    assert all(node_id(place) in call for place in places[:2])
+    assert environment["HYPOTHESIS_STORAGE_DIRECTORY"].endswith("history/hypothesis")
+    assert [item.values for item in found if isinstance(item, Measured)] == [[1.5]]
+    errors = [item["text"] for item in found if not isinstance(item, Measured)]
+    assert errors == (
+        ["the session of claims ended with exit status 3: no such option"]
+        if status == 3
+        else []
+    )
+
+
+def test_without_anything_to_measure_there_is_no_session(laboratory, monkeypatch):
+    monkeypatch.setattr(laboratories.subprocess, "run", lambda *_: pytest.fail("ran"))
+    assert [*laboratory.fresh(Block("2027-01-01", 10_000, "s"), [], 1e-9)] == []
+
+
+def test_what_a_place_costs_is_its_share_of_the_record(laboratory, places, record):
+    place = next(p for p in places if p.count() == 16)
+    [result] = [r for r in record if (r.id, r.where) == key_of(place)]
+    assert laboratory.cost(place) == pytest.approx(result.seconds / 2)
