@@ -501,7 +501,8 @@ def test_the_report_in_words(report):
     assert not report.red and report.is_red(night_of(9))
     assert report.paragraph.startswith(
         f"The night of {night_of(39)} at digits is green: everything still holds. "
-        "Fresh networks were measured at 12 of 12 places. After 40 nights 1 places"
+        "Fresh networks were measured at 12 of 12 places. Places decided by all 40 "
+        "nights: 1 for their claim, 0 against it, 0 of them new."
     )
     assert "holds 1 for and 0 against" in report.paragraph
 
