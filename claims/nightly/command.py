@@ -22,7 +22,6 @@ from claims.nightly.report import Report
 from claims.nightly.simulation import simulate
 from claims.nightly.standing import Standing
 from fixtures import scales
-from fixtures.scales import Scale
 from reports import results
 from reports.results import write_text
 
@@ -76,7 +75,7 @@ def nightly(
     ).run(night)
     if not ran:
         print(f"the night of {night} is done already: nothing is measured again")
-    report = reported(asked, kept, places)
+    report = reported(kept, standing, places)
     for path, text in pages(report).items():
         write_text(kept.folder / path, text)
     print("\n".join([report.paragraph, *report.lines()]))
@@ -84,12 +83,11 @@ def nightly(
     return int(report.red)
 
 
-def reported(scale: Scale, history: History, places: list[Place]) -> Report:
-    """Return the report of a history as it is."""
-    standing = Standing(history, len(places))
+def reported(history: History, standing: Standing, places: list[Place]) -> Report:
+    """Return the report of a history as it stands."""
     now = [process_of(p, standing.accepted[key_of(p)])["process"] for p in places]
     return Report(
-        scale=scale.name,
+        scale=places[0].scale.name,
         standing=standing,
         present=standing.of(now),
         news=history.rows("news"),

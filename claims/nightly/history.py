@@ -24,7 +24,7 @@ one that writes cuts it off; both say so.
 import json
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -186,15 +186,22 @@ class Reader:
         if torn:
             _warn(path, "left out")
         self._read[table] += len(whole) + len(newline)
-        for line in whole.splitlines():
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise ValueError(
-                    f"{path} holds {line[:60].decode(errors='replace')!r}, which is no "
-                    f"row ({error}): remove that line"
-                ) from None
-            yield row
+        yield from _parsed(path, whole.splitlines())
+
+
+def _parsed(path: Path, lines: list[bytes]) -> list[Row]:
+    with suppress(ValueError):  # all at once, which takes half the time
+        return json.loads(b"[" + b",".join(lines) + b"]")
+    rows = []
+    for line in lines:
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            raise ValueError(
+                f"{path} holds {line[:60].decode(errors='replace')!r}, which is no "
+                f"row ({error}): remove that line"
+            ) from None
+    return rows
 
 
 class Turn:

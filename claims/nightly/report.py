@@ -34,8 +34,6 @@ class Report:
         Of all processes.
     present
         The processes that are asked now.
-    nights
-        All dates with a block, in order.
     news
         All rows of news.
     blocks, strata
@@ -108,9 +106,8 @@ class Report:
             if {"same", "retrained"} & kinds.keys()
             else f"Fresh networks were measured at {len(visited)} of "
             f"{self.standing.places} places.",
-            f"After {len(self.nights)} nights {counts[0]} places are decided for their "
-            f"claim and {counts[1]} against it"
-            + (f", {len(new)} of them tonight." if new else ", none of them tonight."),
+            f"Places decided by all {len(self.nights)} nights: {counts[0]} for their "
+            f"claim, {counts[1]} against it, {len(new)} of them new.",
             "Tonight's list, of which at most one in twenty is wrong on average, "
             f"holds {listed[0]} for and {listed[1]} against.",
         ]

@@ -320,7 +320,7 @@ def test_where_the_same_networks_differ_no_fresh_evidence_is_taken(
     told = ran(history, places, source)
     assert told == [{"night": night_of(0), **fault}]
     assert asked == [[]] and history.rows("values") == []
-    report = nights.reported(scales.get("digits"), history, places)
+    report = nights.reported(history, Standing(history, len(places)), places)
     assert "No fresh evidence is taken until that is mended" in report.paragraph
     ran(history, places, source, night_of(1))
     assert len(history.rows("values")) == len(places)
@@ -493,14 +493,16 @@ def nights_of_faults(tmp_path_factory, places, residuals):
 
 @pytest.fixture(scope="module")
 def report(nights_of_faults, places):
-    return nights.reported(scales.get("digits"), nights_of_faults, places)
+    standing = Standing(nights_of_faults, len(places))
+    return nights.reported(nights_of_faults, standing, places)
 
 
 def test_the_report_in_words(report):
     assert not report.red and report.is_red(night_of(9))
     assert report.paragraph.startswith(
         f"The night of {night_of(39)} at digits is green: everything still holds. "
-        "Fresh networks were measured at 12 of 12 places. After 40 nights 1 places"
+        "Fresh networks were measured at 12 of 12 places. Places decided by all 40 "
+        "nights: 1 for their claim, 0 against it, 0 of them new."
     )
     assert "holds 1 for and 0 against" in report.paragraph
 
