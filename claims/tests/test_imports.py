@@ -22,8 +22,10 @@ FORBIDDEN = {
 EXTRAS = {
     "lmc": (),
     "lmc.command": ("command",),
-    "lmc.survey": ("command",),
-    "lmc.testing": ("suite",),
+    "lmc.benchmarks": ("suite", "architectures"),
+    "lmc.checks": ("testing",),
+    "lmc.stored": ("command",),
+    "lmc.testing": ("testing",),
     "fixtures": ("suite",),
     "fixtures.cluster": ("suite", "cluster"),
     "claims": ("suite",),

@@ -14,6 +14,7 @@ What a fenced block is shows by its language:
 Blocks of other languages are there to be read.
 """
 
+import contextlib
 import doctest
 import os
 import re
@@ -111,7 +112,8 @@ class Reader:
             file.write_text(block.text[name.end() :], encoding="utf-8")
         else:
             code = "\n" * (block.line - 1) + block.text
-            exec(compile(code, "the document", "exec"), self.names)
+            with contextlib.chdir(self.folder):
+                exec(compile(code, "the document", "exec"), self.names)
 
     def _run(self, command: str, given: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command as in the suite's own environment; errors are not compared."""
