@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ TIMM: dict[str, dict[str, Any]] = {
         "inception_next_atto edgenext_xx_small fastvit_t8 starnet_s1 tinynet_e"
     ).split()
 } | {
-    "cspnext_t": {"size": 64},
+    "cspnext_tiny": {"size": 64},
     "vit_tiny_patch16_224": {"size": 32, "img_size": 32},
     "deit3_small_patch16_224": {"size": 32, "img_size": 32},
     "beit_base_patch16_224": {"size": 32, "img_size": 32, "depth": 2},
@@ -187,8 +188,8 @@ def hugging_face_model(name: str) -> tuple[nn.Module, tuple[Tensor, ...]]:
 
 
 MODELS: dict[str, Callable[[], tuple[nn.Module, tuple[Tensor, ...]]]] = {
-    **{name: lambda name=name: timm_model(name) for name in TIMM},
-    **{name: lambda name=name: hugging_face_model(name) for name in HUGGING_FACE},
+    **{name: partial(timm_model, name) for name in TIMM},
+    **{name: partial(hugging_face_model, name) for name in HUGGING_FACE},
 }
 
 
