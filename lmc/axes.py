@@ -635,10 +635,8 @@ class Algebra:
         new = [1 if dim in block.dims or dim in even else sizes[dim] for dim in dims]
         rigid = np.arange(prod(new)).reshape(new)
         places = block.places.reshape(own) * prod(new) + rigid
-        return tuple(
-            np.broadcast_to(array, shape)
-            for array in (block.units.reshape(own), places)
-        )
+        units = np.broadcast_to(block.units.reshape(own), shape)
+        return units, np.broadcast_to(places, shape)
 
     def _segment(self, axes: Axes, dims: Sequence[int]) -> tuple[Ints, Ints]:
         """One operand of a concatenation as arrays over the axes of all blocks."""

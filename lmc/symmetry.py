@@ -119,6 +119,12 @@ class Certificate:
     vacuous: tuple[int, ...]
     coarse: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        return (
+            f"relative difference {self.relative_difference:.1e} under "
+            f"{self.permutations} permutations (float64)"
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Symmetry:

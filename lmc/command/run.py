@@ -54,9 +54,7 @@ def symmetry(options: argparse.Namespace, say: Said) -> None:
             "units": sum(g.size * g.copies for g in found.groups.values()),
             "pinned axes": dict(pinned.most_common()),
             "refused": list(found.refused) or None,
-            "certificate": f"relative difference "
-            f"{found.certificate.relative_difference:.1e} under "
-            f"{found.certificate.permutations} permutations (float64)",
+            "certificate": str(found.certificate),
         },
         rows,
     )
