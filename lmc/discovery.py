@@ -98,7 +98,7 @@ def _propagate(graph: Graph, state: State) -> tuple[Shapes, tuple[Family, ...]]:
 
 def _propagated(graph: Graph, state: State, units: Units) -> Shapes:
     """Apply every rule once."""
-    shapes = Shapes(units)
+    shapes = Shapes(units, graph.written)
     first = {name: aliases[0] for name, aliases in graph.aliases.items()}
     for name in state:
         if name == first[name]:  # a shared tensor is permuted as one
@@ -116,7 +116,7 @@ def _propagated(graph: Graph, state: State, units: Units) -> Shapes:
                 shapes.place(node, first[source])
                 if node.users:
                     used.add(first[source])
-            elif node.name in graph.constants:
+            elif node.name in graph.constants and not shapes.changes(node):
                 shapes[node] = constant(graph.constants[node.name])
                 shapes.constants[node] = graph.constants[node.name].cpu()
             elif isinstance(node.meta.get("val"), Tensor):
