@@ -4,6 +4,7 @@ A rule takes a :class:`Call` (the node, with the axes of its arguments) and retu
 the axes of the result; on the way it ties units together or pins them.  To add an
 operation, add a function under ``@rule("its ATen name")``.  An operation without a
 rule pins every unit that it touches (:func:`apply_rule`), which is always sound.
+``lmc/docs/algebra.md`` works through what rules are made of.
 """
 
 from collections.abc import Callable, Collection, Sequence
