@@ -657,7 +657,7 @@ def _slice(call: Call) -> Axes:
 def _index_select(call: Call) -> Axes:
     features = call.axes(0)
     call.algebra.pin(call.axes(2))
-    features = call.positions.pin(features, [call.dim(1, features)])
+    features = call.algebra.pin(features, [call.dim(1, features)])
     return Axes(call.sizes, features.blocks)
 
 
@@ -676,7 +676,7 @@ def _index(call: Call) -> Axes:
         return call.algebra.take(features, at[0], known.numpy().astype(np.int64) % size)
     for dim in at:
         call.algebra.pin(call.shapes[indices[dim]])
-    features = call.positions.pin(features, at)
+    features = call.algebra.pin(features, at)
     rank = max(len(call.shapes[indices[dim]].sizes) for dim in at)
     # The axes of the indices stand where theirs are, or in front if these are apart.
     together = at == [*range(at[0], at[-1] + 1)]
