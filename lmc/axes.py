@@ -4,7 +4,8 @@ The axes of a tensor are described by *blocks*: an array of units over some of i
 axes.  A plain layer's output has one block over its channel axis; queries have one
 over heads and channels together.  Axes in no block are *rigid*: their positions are
 told apart.  Operations that only move data (view, permute, cat, slice) do to the
-arrays what they do to the tensor; all others combine or reduce blocks.
+arrays what they do to the tensor; all others combine or reduce blocks.  Along *even*
+axes all values are equal.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -16,7 +16,7 @@ from lmc.certificate import certified
 from lmc.graph import Graph, State, trace
 from lmc.rules import Shapes, apply_rule, sizes
 from lmc.symmetry import Activation, Group, Pinned, Site, Symmetry
-from lmc.units import Family, TooFine, Units
+from lmc.units import Family, Ints, TooFine, Units
 
 
 def discover(model: nn.Module, *example_inputs: Any, certify: bool = True) -> Symmetry:
@@ -98,7 +98,7 @@ def _propagate(graph: Graph, state: State) -> tuple[Shapes, tuple[Family, ...]]:
 
 def _propagated(graph: Graph, state: State, units: Units) -> Shapes:
     """Apply every rule once."""
-    shapes = Shapes(units)
+    shapes = Shapes(units, graph.written)
     first = {name: aliases[0] for name, aliases in graph.aliases.items()}
     for name in state:
         if name == first[name]:  # a shared tensor is permuted as one
@@ -116,7 +116,7 @@ def _propagated(graph: Graph, state: State, units: Units) -> Shapes:
                 shapes.place(node, first[source])
                 if node.users:
                     used.add(first[source])
-            elif node.name in graph.constants:
+            elif node.name in graph.constants and not shapes.changes(node):
                 shapes[node] = constant(graph.constants[node.name])
                 shapes.constants[node] = graph.constants[node.name].cpu()
             elif isinstance(node.meta.get("val"), Tensor):
@@ -142,7 +142,7 @@ def _collect(
     graph: Graph, shapes: Shapes, families: Sequence[Family]
 ) -> tuple[dict[str, Group], tuple[Pinned, ...]]:
     """Turn families of units into groups with their sites; list all other units."""
-    homes = _homes(shapes)
+    homes = _Homes(shapes)
     seen = _seen(graph, shapes)
     names: dict[Family, str] = {}
     groups: dict[str, Group] = {}
@@ -182,58 +182,67 @@ def _collect(
 
 
 class _Home(NamedTuple):
-    """Where a unit is in the state dict: its one axis (or two), and its positions."""
+    """Where units are in the state dict: one axis or two, and the positions of each."""
 
     name: str
     axes: tuple[int, ...]
-    positions: list[int]
+    positions: Ints
 
 
-def _homes(shapes: Shapes) -> dict[int, _Home]:
-    """Return the home of each unit that is in a parameter or buffer."""
-    homes: dict[int, _Home] = {}
-    for name, axes in shapes.tensors.items():
-        for block in axes.blocks:
-            positions: dict[int, list[int]] = {}
-            order = block.places.ravel().argsort(kind="stable")
-            ordered = block.units.ravel()[order]
-            for unit, position in zip(ordered.tolist(), order.tolist(), strict=True):
-                positions.setdefault(unit, []).append(position)
-            for unit, found in positions.items():
-                homes[unit] = _Home(name, block.dims, found)
-    return homes
+class _Homes:
+    """Where each unit is that is in a parameter or buffer."""
+
+    def __init__(self, shapes: Shapes):
+        self._block: dict[int, int] = {}
+        self._ordered: list[tuple[str, tuple[int, ...], Ints, Ints]] = []
+        for name, axes in shapes.tensors.items():
+            for block in axes.blocks:
+                units = block.units.ravel()
+                order = np.lexsort((block.places.ravel(), units))
+                number = len(self._ordered)
+                self._block.update(dict.fromkeys(units.tolist(), number))
+                self._ordered.append((name, block.dims, units[order], order))
+
+    def find(self, units: Ints) -> _Home | None:
+        """Return where units of one axis are: ``(units, places)`` positions."""
+        number = self._block.get(int(units[0]))
+        if number is None:
+            return None
+        name, axes, ordered, order = self._ordered[number]
+        first = np.searchsorted(ordered, units)
+        places = np.searchsorted(ordered, units[0], "right") - first[0]
+        return _Home(name, axes, order[first[:, None] + np.arange(places)])
 
 
 def _rows(home: _Home, axes: tuple[int, ...], shapes: Shapes) -> set[int]:
-    """Where a unit's positions are on some of its axes."""
+    """Where the first unit's positions are on some of its axes."""
     sizes = [shapes.tensors[home.name].sizes[axis] for axis in home.axes]
-    at = np.unravel_index(home.positions, sizes)
+    at = np.unravel_index(home.positions[0], sizes)
     kept = [number for number, axis in enumerate(home.axes) if axis in axes]
     rows = np.ravel_multi_index([at[n] for n in kept], [sizes[n] for n in kept])
     return set(rows.tolist())
 
 
 def _sites(
-    family: Family, homes: Mapping[int, _Home], graph: Graph, shapes: Shapes
+    family: Family, homes: _Homes, graph: Graph, shapes: Shapes
 ) -> tuple[Site, ...]:
     """Collect where the things of a family are, with all that is inside them."""
     columns: dict[tuple[int, tuple[int, ...]], list[Tensor]] = {}
     names = list(graph.aliases)
     order = {name: number for number, name in enumerate(names)}
+    found = [homes.find(column) for column in family.members.T]
     # Of the first thing, for each tensor: the axes and positions of its units.
     taken: dict[str, dict[tuple[int, ...], set[int]]] = {}
-    for unit in family.members[0].tolist():
-        if unit in homes:
-            own = taken.setdefault(homes[unit].name, {})
-            own.setdefault(homes[unit].axes, set()).update(homes[unit].positions)
-    for column in family.members.T.tolist():
-        home = homes.get(column[0])
-        if home is None or any(
+    for home in filter(None, found):
+        own = taken.setdefault(home.name, {}).setdefault(home.axes, set())
+        own.update(home.positions[0].tolist())
+    for home in filter(None, found):  # a block may be in no tensor
+        if any(
             set(axes) < set(home.axes) and _rows(home, axes, shapes) <= rows
             for axes, rows in taken[home.name].items()
         ):
-            continue  # a block is in no tensor; rows move with all that is in them
-        positions = torch.tensor([homes[unit].positions for unit in column])
+            continue  # rows move with all that is in them
+        positions = torch.from_numpy(home.positions)
         for alias in graph.aliases[home.name]:
             columns.setdefault((order[alias], home.axes), []).append(positions)
     sites = []

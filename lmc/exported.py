@@ -131,36 +131,42 @@ def graphs(module: GraphModule) -> Iterator[GraphModule]:
     return (part for part in module.modules() if isinstance(part, GraphModule))
 
 
+def written_storages(module: GraphModule) -> set[int]:
+    """Return the storages of the trace that a graph's operations write into."""
+    written: set[int] = set()
+    same: dict[int, int] = {}
+    for part in graphs(module):
+        for node in part.graph.nodes:
+            if not isinstance(node.target, torch._ops.OpOverload):
+                continue
+            if operation_name(node) == "dropout":
+                # In evaluation mode it returns its input, in the trace a copy of it.
+                for storage in storages(node.args[0]):
+                    first = same.get(storage, storage)
+                    same.update((copied, first) for copied in storages(node))
+            for number, parameter in enumerate(node.target._schema.arguments):
+                if parameter.is_write:
+                    for storage in storages(argument(node, number)):
+                        written.add(same.get(storage, storage))
+    return written
+
+
 def written_into(program: torch.export.ExportedProgram) -> tuple[int, ...]:
     """Return the positions of the graph's inputs that its operations write into.
 
     An operation's schema says into which arguments it writes; the tensors of the
     trace, which of them are views of an input.
     """
-    written: set[int] = set()
-    same: dict[int, int] = {}
-    for part in graphs(program.graph_module):
-        for node in part.graph.nodes:
-            if not isinstance(node.target, torch._ops.OpOverload):
-                continue
-            if operation_name(node) == "dropout":
-                # In evaluation mode it returns its input, in the trace a copy of it.
-                for storage in _storages(node.args[0]):
-                    first = same.get(storage, storage)
-                    same.update((copied, first) for copied in _storages(node))
-            for number, parameter in enumerate(node.target._schema.arguments):
-                if parameter.is_write:
-                    for storage in _storages(argument(node, number)):
-                        written.add(same.get(storage, storage))
+    written = written_storages(program.graph_module)
     nodes = {node.name: node for node in program.graph.nodes}
     return tuple(
         position
         for position, spec in enumerate(program.graph_signature.input_specs)
-        if written.intersection(_storages(nodes[spec.arg.name]))
+        if written.intersection(storages(nodes[spec.arg.name]))
     )
 
 
-def _storages(value: Any) -> list[int]:
+def storages(value: Any) -> list[int]:
     """Return the storages of the tensors of a node (or of nodes) in the trace."""
     nodes = [node for node in pytree.tree_leaves(value) if isinstance(node, Node)]
     tensors = pytree.tree_leaves([node.meta.get("val") for node in nodes])

@@ -29,6 +29,7 @@ from lmc.exported import (
     operation_name,
     traced_at,
     written_into,
+    written_storages,
 )
 from lmc.operations import ACTIVATIONS, CURVES, ELEMENTWISE, LAYERS
 
@@ -103,6 +104,8 @@ class Graph:
         Convolutions and linear layers in the order of their execution.
     batch_norms : tuple of BatchNorm
         BatchNorm operations in the order of their execution.
+    written : set of int
+        Storages of the trace that operations write into.
     nonlinearities : frozenset of str
         Operations whose output is the activation of units.  Of a function of one
         value that is written out, such as ``x / (1 + abs(x))``, the last operation.
@@ -133,6 +136,7 @@ class Graph:
         self._in_spec, self._out_spec = program.call_spec
         self._sizes = first_axes(program)
         self._mutated = written_into(program)
+        self.written = written_storages(program.graph_module)
         self._lead, self._traced_at = traced_at(program)
         self._moved: dict[Place, Program] = {}
 

@@ -4,9 +4,10 @@ A rule takes a :class:`Call` (the node, with the axes of its arguments) and retu
 the axes of the result; on the way it ties units together or pins them.  To add an
 operation, add a function under ``@rule("its ATen name")``.  An operation without a
 rule pins every unit that it touches (:func:`apply_rule`), which is always sound.
+``lmc/docs/algebra.md`` works through what rules are made of.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from math import prod
 from typing import Any
@@ -18,7 +19,7 @@ from torch.fx import Node
 from torch.utils import _pytree as pytree
 
 from lmc.axes import Algebra, Axes, Block
-from lmc.exported import argument, operation_name
+from lmc.exported import argument, operation_name, storages
 from lmc.operations import ELEMENTWISE, FACTORIES, IDENTITIES, POOLING, RESHAPES
 from lmc.units import MAY_BE_FREE, Ints, TooFine, Units
 
@@ -26,8 +27,9 @@ from lmc.units import MAY_BE_FREE, Ints, TooFine, Units
 class Shapes:
     """The axes of every value of a graph, as far as the rules have been applied."""
 
-    def __init__(self, units: Units) -> None:
+    def __init__(self, units: Units, written: Collection[int] = ()) -> None:
         self.units = units
+        self._written = written
         self.refused: list[str] = []
         self.tensors: dict[str, Axes] = {}
         """Axes of the parameters and buffers, by one of their names."""
@@ -39,6 +41,10 @@ class Shapes:
     def place(self, node: Node, name: str) -> None:
         """Note that a node is the parameter or buffer of this name."""
         self._sources[node] = name
+
+    def changes(self, node: Node) -> bool:
+        """Whether the model writes into a tensor after it was made."""
+        return not set(storages(node)).isdisjoint(self._written)
 
     def refine(self, node: Node, axes: Axes) -> None:
         """Replace the axes of a parameter by more precise ones."""
@@ -228,7 +234,8 @@ def _factory(call: Call) -> Axes:
     name = operation_name(call.node)
     if name in ("tril", "triu") and call.axes(0).blocks:
         raise Refused("units are told apart by")
-    if name.removeprefix("new_").removesuffix("_like") in ("zeros", "ones", "full"):
+    equal = name.removeprefix("new_").removesuffix("_like") in ("zeros", "ones", "full")
+    if equal and not call.shapes.changes(call.node):
         even = frozenset(dim for dim, size in enumerate(call.sizes) if size > 1)
         return Axes(call.sizes, (), even)
     return Axes(call.sizes)
@@ -306,7 +313,7 @@ def _region(call: Call) -> list[Axes]:
         elif node.op == "call_function":
             apply_rule(node, call.shapes)
         elif node.op == "output":
-            return [axes for n in node.args[0] for axes in call.shapes.items(n)[:1]]
+            return [call.shapes[n] for n in node.args[0] if n in call.shapes]
     raise AssertionError("a graph has an output")
 
 
@@ -650,7 +657,7 @@ def _slice(call: Call) -> Axes:
 def _index_select(call: Call) -> Axes:
     features = call.axes(0)
     call.algebra.pin(call.axes(2))
-    features = call.positions.pin(features, [call.dim(1, features)])
+    features = call.algebra.pin(features, [call.dim(1, features)])
     return Axes(call.sizes, features.blocks)
 
 
@@ -669,7 +676,7 @@ def _index(call: Call) -> Axes:
         return call.algebra.take(features, at[0], known.numpy().astype(np.int64) % size)
     for dim in at:
         call.algebra.pin(call.shapes[indices[dim]])
-    features = call.positions.pin(features, at)
+    features = call.algebra.pin(features, at)
     rank = max(len(call.shapes[indices[dim]].sizes) for dim in at)
     # The axes of the indices stand where theirs are, or in front if these are apart.
     together = at == [*range(at[0], at[-1] + 1)]

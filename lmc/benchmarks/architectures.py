@@ -53,7 +53,7 @@ TIMM: dict[str, dict[str, Any]] = {
         "inception_next_atto edgenext_xx_small fastvit_t8 starnet_s1 tinynet_e"
     ).split()
 } | {
-    "cspnext_t": {"size": 64},
+    "cspnext_tiny": {"size": 64},
     "vit_tiny_patch16_224": {"size": 32, "img_size": 32},
     "deit3_small_patch16_224": {"size": 32, "img_size": 32},
     "beit_base_patch16_224": {"size": 32, "img_size": 32, "depth": 2},

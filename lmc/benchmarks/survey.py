@@ -123,6 +123,7 @@ def survey(name: str) -> Row:
     start = time.perf_counter()
     symmetry = discover(model, images)
     discovery = time.perf_counter() - start
+    assert symmetry.certificate is not None
     state = model.state_dict()
     del model  # the largest fill the memory: its tensors are held by name alone
     same, seconds = recovered(symmetry, state)

@@ -174,6 +174,15 @@ class BlurredUnevenly(Blurred):
         self.filter = self.filter * torch.arange(1.0, 7.0)[:, None, None, None]
 
 
+class WrittenInto(Layers):
+    """Zeros into which a one is written tell their positions apart."""
+
+    def forward(self, x):
+        mask = torch.zeros(6)
+        mask[2] = 1.0
+        return self.last(self.first(x).relu() + mask)
+
+
 class Thresholded(Layers):
     """Only the two largest units of a sample are let through."""
 
@@ -216,6 +225,7 @@ CASES = {
     WithoutGradient: (VECTORS, {"first": (6, 1)}),
     Blurred: (IMAGES, {"first": (6, 1)}),
     BlurredUnevenly: (IMAGES, {}),
+    WrittenInto: (VECTORS, {}),
     Thresholded: (VECTORS, {"first": (6, 1)}),
     Listed: (VECTORS, {"first": (4, 1), "first#2": (2, 1)}),
     Zeros: (VECTORS, {"first": (6, 1)}),
