@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from lmc.benchmarks import architectures
+from lmc.benchmarks.survey import free_units
 from lmc.discovery import discover
-from lmc.survey import free_units
 
 STREAM, HEADS, HIDDEN, LAYERS = 32, 4, 48, 2
 
