@@ -8,6 +8,10 @@ bin := .venv/bin
 # beat one worker with two.
 export OMP_NUM_THREADS := 1
 
+# All of claims/ but the claims themselves.
+machinery := $(filter-out claims/test_%.py claims/__pycache__/, \
+    $(wildcard claims/*.py claims/*/))
+
 .PHONY: claims nightly test bench lint docs lock clean
 
 claims: .venv/.installed ## Train what is missing, decide every claim, write the report
@@ -17,8 +21,8 @@ nightly: .venv/.installed ## Gather evidence for a night: make nightly ARGS="--b
 	$(bin)/python -m claims nightly $(ARGS)
 
 test: .venv/.installed ## Test the library, the fixtures, the reports and the rules
-	$(bin)/pytest --doctest-modules -n auto lmc fixtures reports docs/tests \
-	    docs/catalogue.py claims claims/tests --ignore-glob='claims/test_*.py' $(ARGS)
+	$(bin)/pytest --doctest-modules -n auto lmc fixtures reports docs/tests docs/catalogue.py \
+	    $(machinery) $(ARGS)
 
 bench: .venv/.installed ## Measure ratios of speed
 	$(bin)/python -m lmc.benchmarks.library $(ARGS)

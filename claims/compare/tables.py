@@ -59,7 +59,7 @@ def _spread(values: Sequence[float]) -> str:
 
 def text(rows: Sequence[Measured], found: Sequence[Difference], looks: str) -> str:
     """Return all settings' tables for the terminal, with the differences' signs."""
-    parts = [textwrap.fill(looks, WIDTH)]
+    parts = [textwrap.fill(looks, WIDTH, break_on_hyphens=False)]
     for setting in settings_of(rows):
         head, body = cells(rows, setting)
         count = len(by_method(rows, setting)[rows[0].method])
