@@ -30,7 +30,7 @@ from claims.evidence.rules import (
     superiority,
     trend,
 )
-from reports import page
+from reports import details
 from reports.details import remark
 
 SUPPORTED, REFUTED, INCONCLUSIVE = Verdict
@@ -567,7 +567,7 @@ def test_sign_flips_seldom_disagree_without_reason_and_see_fragile_p_values():
     assert disagreeing < leaning / 50
     assert remark(dataclasses.replace(rule.decide(TYPICAL + 3), p_flip=0.04))
     assert not remark(exact(tolerance=0).decide([0]))
-    assert (page.LEANING, page.FLIPS) == (LEANING, arithmetic.DRAWS)
+    assert (details.LEANING, details.FLIPS) == (LEANING, arithmetic.DRAWS)
 
 
 def test_large_effects_are_found_nearly_always():
