@@ -2,21 +2,19 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 import pytest
 
 from claims.reproduction import asked
+from docs.tests.documents import copy_of_the_checkout
 from fixtures import scales
 from reports.results import read
 
-ROOT = Path(__file__).parents[2]
 SCALE = "paper-rehearsal"
 COMMAND = [
     *(sys.executable, "-m", "claims", "reproduce", "--scale", SCALE),
@@ -27,15 +25,8 @@ COMMAND = [
 
 @pytest.fixture
 def bare(tmp_path):
-    """A folder with the files that git knows and nothing else, without the pack."""
-    if not (ROOT / ".git").exists():
-        pytest.skip("what travels is what git lists, and this is no checkout")
-    listed = ["git", "ls-files", "-z", "--", ".", ":!fixtures/pack"]
-    files = subprocess.check_output(listed, cwd=ROOT, text=True).split("\0")
-    for file in filter(None, files):
-        (tmp_path / "bare" / file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(ROOT / file, tmp_path / "bare" / file)
-    return tmp_path / "bare"
+    """A folder with the files that are tracked and nothing else, without the pack."""
+    return copy_of_the_checkout(tmp_path / "bare")
 
 
 @contextmanager

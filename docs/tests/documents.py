@@ -56,10 +56,29 @@ def blocks(document: str) -> list[Block]:
     ]
 
 
+def tracked(root: Path = ROOT) -> list[str]:
+    """Return what git tracks; where it tracks nothing, all that is no by-product.
+
+    A release, say, is unpacked without its history.
+    """
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=root, capture_output=True, text=True, check=False
+    )
+    if listed.returncode == 0 and listed.stdout:
+        return listed.stdout.splitlines()
+    made = {".git", ".venv", "__pycache__", "build", "dist", "generated", "out"}
+    files = [path.relative_to(root) for path in root.rglob("*") if path.is_file()]
+    return sorted(
+        str(file)
+        for file in files
+        if made.isdisjoint(file.parts)
+        and not file.parts[0].endswith((".egg-info", "_cache"))
+    )
+
+
 def copy_of_the_checkout(folder: Path) -> Path:
-    """Copy what git tracks, without the pack and the records; return the folder."""
-    listed = subprocess.check_output(["git", "ls-files"], cwd=ROOT, text=True)
-    for name in listed.splitlines():
+    """Copy what is tracked, without the pack and the records; return the folder."""
+    for name in tracked():
         if not name.startswith(("fixtures/pack/", "reports/records/")):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes((ROOT / name).read_bytes())

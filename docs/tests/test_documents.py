@@ -12,7 +12,14 @@ from claims import claim as claims_claim
 from claims.evidence import superiority
 from claims.measure import METHODS
 from claims.papers import paper
-from docs.tests.documents import ROOT, Block, Reader, blocks, copy_of_the_checkout
+from docs.tests.documents import (
+    ROOT,
+    Block,
+    Reader,
+    blocks,
+    copy_of_the_checkout,
+    tracked,
+)
 from lmc import command
 from lmc.models import MLP
 
@@ -32,6 +39,14 @@ def test_document(name, cache, tmp_path):
     environment = {"LMC_CACHE": str(cache), "LMC_DATA": str(tmp_path / "data")}
     reader = Reader(copy_of_the_checkout(tmp_path / "checkout"), environment)
     reader.follow((ROOT / "docs" / name).read_text(encoding="utf-8"))
+
+
+def test_without_history_by_products_are_left_out(tmp_path):
+    for name in ("a.py", "b/c.md", ".venv/d.py", "reports/out/e", "f.egg-info/g"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert tracked(tmp_path) == ["a.py", "b/c.md"]
+    assert {"README.md", "docs/tests/documents.py"} <= {*tracked()}
 
 
 def test_every_document_with_commands_is_executed():
