@@ -32,10 +32,12 @@ pytest_plugins = ["reports.plugin", "claims.training", "claims.measuring"]
 
 # The same examples every time by default, so that two runs give the same values; new
 # ones for a nightly run, by --hypothesis-profile=nightly.
+# The same on a CI service, where hypothesis has defaults of its own and keeps nothing.
+_usual = hypothesis.settings.get_profile("default")
 hypothesis.settings.register_profile(
-    "same", derandomize=True, database=None, max_examples=25
+    "same", _usual, derandomize=True, database=None, max_examples=25
 )
-hypothesis.settings.register_profile("nightly", derandomize=False, max_examples=200)
+hypothesis.settings.register_profile("nightly", _usual, max_examples=200)
 
 _trial = pytest.StashKey[Any]()
 
