@@ -24,7 +24,7 @@ from lmc import command
 from lmc.models import MLP
 
 EXECUTED = ("match.md", "merge.md", "own-claim.md", "own-method.md", "own-scale.md")
-EXECUTED += ("own-setting.md",)
+EXECUTED += ("own-setting.md", "report.md")
 
 
 @pytest.fixture(scope="module")
