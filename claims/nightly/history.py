@@ -1,6 +1,6 @@
 """What all nights have found: tables of JSON lines that only ever grow.
 
-Each file is one table, a row a line, read by ``pandas.read_json(file, lines=True)``:
+Each file is one table, a row a line, which `History.frame` gives to pandas:
 
 ``blocks.jsonl``
     Seeds that a call was given, and when it was done with them.
@@ -27,9 +27,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import filelock
+
+if TYPE_CHECKING:  # pandas takes a second to import, and nights do without
+    from pandas import DataFrame
 
 TABLES = ("blocks", "processes", "values", "strata", "news", "accepted")
 
@@ -76,6 +79,8 @@ class History:
     >>> history.append("news", [{"night": "2027-01-01", "text": "all is well"}])
     >>> history.rows("news")
     [{'night': '2027-01-01', 'text': 'all is well'}]
+    >>> history.frame("news").night.dt.year.tolist()
+    [2027]
     """
 
     def __init__(self, folder: Path):
@@ -119,6 +124,23 @@ class History:
     def rows(self, table: str) -> list[Row]:
         """Return all rows of a table."""
         return [*Reader(self).unread(table)]
+
+    def frame(self, table: str) -> "DataFrame":
+        """Return all rows of a table as one of pandas, nights as dates.
+
+        Raises
+        ------
+        ValueError
+            There is no such table: names those that there are.
+        """
+        import pandas
+
+        if table not in TABLES:
+            raise ValueError(f"no table {table!r}: choose {', '.join(TABLES)}")
+        found = pandas.DataFrame(self.rows(table))
+        if "night" in found:
+            found = found.assign(night=pandas.to_datetime(found.night))
+        return found
 
     def begin(self, night: str, stratum: str, machine: str) -> "Turn | None":
         """Give a call its seeds for a night, and keep others from them while it holds.

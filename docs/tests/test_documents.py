@@ -23,8 +23,8 @@ from docs.tests.documents import (
 from lmc import command
 from lmc.models import MLP
 
-EXECUTED = ("match.md", "merge.md", "own-claim.md", "own-method.md", "own-scale.md")
-EXECUTED += ("own-setting.md", "report.md")
+EXECUTED = ("match.md", "merge.md", "nightly.md", "own-claim.md", "own-method.md")
+EXECUTED += ("own-scale.md", "own-setting.md", "report.md", "transformer.md")
 
 
 @pytest.fixture(scope="module")
