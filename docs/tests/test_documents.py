@@ -1,5 +1,6 @@
 """What the documents say is done, to the letter."""
 
+import dataclasses
 import importlib.util
 import re
 import warnings
@@ -8,13 +9,9 @@ import pytest
 import torch
 
 import lmc
-from claims import claim as claims_claim
-from claims.evidence import superiority
-from claims.measure import METHODS
-from claims.papers import paper
+from docs import headlines
 from docs.tests.documents import (
     ROOT,
-    Block,
     Reader,
     blocks,
     copy_of_the_checkout,
@@ -22,6 +19,8 @@ from docs.tests.documents import (
 )
 from lmc import command
 from lmc.models import MLP
+from reports.results import read
+from reports.tests.made_up import made
 
 EXECUTED = ("match.md", "merge.md", "nightly.md", "own-claim.md", "own-method.md")
 EXECUTED += ("own-scale.md", "own-setting.md", "report.md", "transformer.md")
@@ -86,20 +85,7 @@ def test_what_goes_as_written_goes(tmp_path):
     )
 
 
-def readme(language: str) -> list[Block]:
-    """Return the README's blocks of a language."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    return [block for block in blocks(text) if block.language == language]
-
-
-def test_the_readmes_claim_is_one(monkeypatch):
-    monkeypatch.setattr(claims_claim, "_declared", {})
-    names = {"claim": claims_claim.claim, "paper": paper, "superiority": superiority}
-    names |= {"METHODS": METHODS, "__name__": "claims.test_readme"}
-    [block] = [b for b in readme("python") if b.text.startswith("@claim")]
-    exec(block.text, names)
-    [found] = claims_claim._declared.values()
-    assert found.id == "readme/rescale-beats-repair" and found.variants == METHODS
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_readmes_code_merges_two_networks():
@@ -109,40 +95,98 @@ def test_the_readmes_code_merges_two_networks():
     batches = [(images, (images[:, 0] > 0).long())]
     model, other = MLP((4, 8, 2)), MLP((4, 8, 2))
     ends = {"a": model.state_dict(), "b": other.state_dict()}
-    ends = {n: {k: v.clone() for k, v in s.items()} for n, s in ends.items()}
-    names = {**ends, "model": model, "images": images}
-    names |= {"test_batches": batches, "train_batches": batches}
-    merging, alone = (b for b in readme("python") if "lmc." in b.text)
+    names = {n: {k: v.clone() for k, v in s.items()} for n, s in ends.items()}
+    names |= {"model": model, "test_batches": batches, "train_batches": batches}
+    [merging] = [block for block in blocks(README) if block.language == "python"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", lmc.MergeWarning)  # untrained, they guess
         exec(merging.text, names)
     loaded = names["model"].state_dict()
     assert all(torch.equal(loaded[n], names["merge"].state[n]) for n in loaded)
-    exec(alone.text, names)
-    assert lmc.l2_distance(names["a"], names["b"]) <= lmc.l2_distance(**ends)
 
 
-def test_the_readmes_commands_are_there():
-    """Each names a module or a script that this checkout, or its environment, has."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_readmes_commands_print_what_it_says():
+    """Here, as a copy has no records."""
+    found = [block.text for block in blocks(README) if block.language == "console"]
+    assert found
+    for text in found:
+        Reader(ROOT).follow(f"```console\n{text}```\n")
+
+
+def test_the_readmes_table_is_that_of_the_record():
+    assert headlines.with_table(README, read(headlines.RECORD)) == README
+
+
+def test_another_record_gives_another_table():
+    """Verdicts are counted, and what the paper has a number of is shown."""
+    one = made(id="renormalization/rescale-beats-repair", setting="mlp", sentence="A|B")
+    other = dataclasses.replace(
+        one, setting="plain-vgg", verdict="refuted", effect=None
+    )
+    rows = headlines.table([other, one]).splitlines()
+    assert rows[2:] == [
+        r"| A\|B | 1 supported, 1 refuted | mlp weights | +1.2 [0.4, 2.0] points "
+        "| 9.22 ± 4.16 |"
+    ]
+    assert headlines.with_table(README, [one]) != README
+
+
+def test_a_readme_without_a_place_for_the_table_is_refused():
+    with pytest.raises(ValueError, match="give the README the lines '<!-- headlines"):
+        headlines.with_table("# A project\n", [])
+
+
+def written():
+    """Return README and documents, by their files."""
+    files = [
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        *(ROOT / "docs").glob("*.md"),
+    ]
+    return {file: file.read_text(encoding="utf-8") for file in files}
+
+
+def test_commands_are_there():
+    """Each names a module, a command or a target that this checkout has."""
+    text = "\n".join(written().values())
     modules = {*re.findall(r"python -m ([\w.]+)", text)}
     assert {"claims", "fixtures", "reports"} <= modules
     for module in modules:
         assert importlib.util.find_spec(module), module
-    told = {*re.findall(r"^lmc (\w+)", text, re.M)}
+    code = "\n".join(
+        block.text for text in written().values() for block in blocks(text)
+    )
+    told = {*re.findall(r"^lmc (\w+)", code, re.M)}
     assert told == {"symmetry", "match", "merge", "barrier"}
     for name in told:
         with pytest.raises(SystemExit) as ended:
             command.main([name, "--help"])
         assert ended.value.code == 0
     targets = re.findall(r"^(\w+):.*##", (ROOT / "Makefile").read_text(), re.M)
-    for target in re.findall(r"^make (\w+)", text, re.M):
-        assert target in targets
+    told = {*re.findall(r"^make (\w+)", code, re.M)}
+    assert {"claims", "test"} <= told <= {*targets}
 
 
-def test_the_readmes_links_lead_somewhere():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for target in re.findall(r"\]\(([^)#:]+)\)", text):
-        assert (ROOT / target).exists(), target
-    for target in re.findall(r"`(docs/[\w.-]+)`", text):
-        assert (ROOT / target).exists(), target
+def dead_links(text, folder):
+    """Return links of a document that lead to no file, or to no heading of it."""
+    dead = []
+    for target, anchor in re.findall(r"\]\(([^)#:]+)(#[\w-]+)?\)", text):
+        file = folder / target
+        heads = re.findall(r"^#+ (.+)$", file.read_text(), re.M) if anchor else []
+        anchors = {f"#{re.sub(r'[^a-z0-9]+', '-', head.lower())}" for head in heads}
+        if not file.exists() or (anchor and anchor not in anchors):
+            dead.append(target + anchor)
+    return dead
+
+
+def test_links_lead_somewhere():
+    for file, text in written().items():
+        assert not dead_links(text, file.parent), file
+        for target in re.findall(r"`((?:lmc/)?docs/[\w.-]+\.md)`", text):
+            assert (ROOT / target).exists(), target
+
+
+def test_dead_links_are_seen():
+    text = "[a](README.md) [b](docs/none.md) [c](docs/merge.md#gone) [d](https://x.y)"
+    text += "[e](docs/merge.md#from-the-command-line)"
+    assert dead_links(text, ROOT) == ["docs/none.md", "docs/merge.md#gone"]
