@@ -10,6 +10,7 @@ import subprocess
 import sys
 import sysconfig
 import venv
+from collections import defaultdict
 from importlib import metadata
 from pathlib import Path
 
@@ -57,18 +58,18 @@ def closure(distribution, extras=(), path=None):
     LookupError
         What is asked for is not here, or in another version.
     """
-    found, seen, open_ = {}, set(), asked(distribution, extras)
-    while open_:
-        requirement = open_.pop()
+    found, known, waiting = {}, defaultdict(set), asked(distribution, extras)
+    while waiting:
+        requirement = waiting.pop()
         name = canonicalize_name(requirement.name)
-        for extra in (requirement.extras or {""}) - {e for n, e in seen if n == name}:
-            search = {} if path is None else {"path": path}
-            here = next(iter(metadata.distributions(name=name, **search)), None)
-            if here is None or here.version not in requirement.specifier:
-                raise LookupError(f"{requirement} is asked for and not here")
-            seen.add((name, extra))
-            found[name] = here
-            open_ += asked(here, {extra})
+        search = {} if path is None else {"path": path}
+        here = next(iter(metadata.distributions(name=name, **search)), None)
+        if here is None or not requirement.specifier.contains(here.version, True):
+            raise LookupError(f"{requirement} is asked for and not here")
+        found[name] = here
+        for extra in {"", *requirement.extras} - known[name]:
+            known[name].add(extra)
+            waiting += asked(here, [extra])
     return found
 
 
@@ -121,6 +122,7 @@ class Environment:
 @pytest.fixture
 def wheel(tmp_path):
     """The wheel, of a copy, as building leaves files behind."""
+    pytest.importorskip("pip", reason="needs pip, to build and install the wheel")
     if Version(metadata.version("setuptools")) < Version("77"):
         pytest.skip("building needs a newer setuptools: pip install 'setuptools>=77'")
     source = tmp_path / "source"
