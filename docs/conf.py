@@ -10,6 +10,8 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 from docs.catalogue import write  # noqa: E402
+from reports import page  # noqa: E402
+from reports.coverage import RECORDS, read_newest  # noqa: E402
 
 project = "linear-mode-connectivity"
 version = release = metadata.version(project)
@@ -17,6 +19,7 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "numpydoc"]
 exclude_patterns = ["out", "tests"]
 html_theme = "furo"
 html_title = project
+html_extra_path = ["generated/beside"]
 
 myst_heading_anchors = 3
 myst_enable_extensions = ["deflist"]
@@ -28,4 +31,6 @@ numpydoc_class_members_toctree = False
 
 def setup(app: Sphinx) -> None:
     """Write what is made of other files before anything is read."""
-    app.connect("builder-inited", lambda _: write(HERE / "generated" / "claims.md"))
+    write(HERE / "generated" / "claims.md")
+    results = read_newest(sorted(RECORDS.glob("*.jsonl")))
+    page.write(HERE / "generated" / "beside" / "record", results)

@@ -81,6 +81,27 @@ def test_without_any_the_first_night_begins_one(shell, tmp_path):
     assert done.returncode == 0 and "this is the first night" in done.stdout
 
 
+def test_the_site_has_the_nights(tmp_path):
+    """The page, the feed and the badges, not the tables."""
+    make = tmp_path / "bin" / "make"
+    make.parent.mkdir()
+    make.write_text("#!/bin/sh\nmkdir -p docs/out && echo $1 > docs/out/index.html\n")
+    make.chmod(0o755)
+    (tmp_path / "history").mkdir()
+    shown = {"index.html", "feed.xml", "supported.svg", "last-night.svg"}
+    for name in (*shown, "values.jsonl"):
+        (tmp_path / "history" / name).write_text(name)
+    subprocess.run(
+        [ROOT / ".ci" / "site", "history"],
+        cwd=tmp_path,
+        env={"PATH": f"{make.parent}:{os.environ['PATH']}"},
+        check=True,
+    )
+    site = tmp_path / "docs" / "out"
+    assert (site / "index.html").read_text() == "docs\n"
+    assert {path.name for path in (site / "nights").iterdir()} == shown
+
+
 def test_both_workflows_are_looked_at():
     assert [path.stem for path in WORKFLOWS] == ["nightly", "tests"]
 
