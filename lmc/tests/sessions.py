@@ -12,7 +12,9 @@ from subprocess import CompletedProcess
 
 _context = multiprocessing.get_context("forkserver")
 # What takes long.  Packages with plugins are left out: pytest rewrites their asserts.
-_context.set_forkserver_preload(["torch", "scipy.stats"])
+_context.set_forkserver_preload(
+    ["torch", "torch._dynamo", "scipy.stats", "sklearn.datasets"]
+)
 
 # Carried out by the forked process, where nothing of this file is known.
 _SESSION = """

@@ -105,7 +105,9 @@ def in_a_new_process(arguments, folder, environment):
 
 
 @pytest.mark.parametrize(
-    ("tests", "by"), [(ALONE, in_a_new_process), (FIXTURES, run_pytest)]
+    ("tests", "by"),
+    [(ALONE, in_a_new_process), (FIXTURES, run_pytest)],
+    ids=["alone", "fixtures"],
 )
 def test_plugin(tests, by, tmp_path):
     """The module of the entry point, in a project of its own."""
