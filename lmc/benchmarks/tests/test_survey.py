@@ -210,7 +210,7 @@ SMALL = {
     ),
     "mobilenet_v2": (
         lambda: models.MobileNetV2(
-            inverted_residual_setting=[[1, 16, 1, 1], [6, 24, 2, 2], [6, 32, 2, 1]]
+            inverted_residual_setting=[[1, 16, 1, 1], [6, 24, 2, 2], [6, 32, 1, 2]]
         ),
         {"stages": ((24, 2), (32, 1))},
     ),
