@@ -30,9 +30,9 @@ from reports.results import Result, append, merge, read, rule_of
 # --report-dir, and who makes the page of the results; who trains before the tests.
 pytest_plugins = ["reports.plugin", "claims.training", "claims.measuring"]
 
-# The same examples every time by default, so that two runs give the same values; the
-# first of them for a short run, by --hypothesis-profile=short; new ones for a nightly
-# run, by --hypothesis-profile=nightly.
+# The same examples every time by default, so that two runs give the same values; fewer
+# for a short run, by --hypothesis-profile=short; new ones for a nightly run, by
+# --hypothesis-profile=nightly.
 # The same on a CI service, where hypothesis has defaults of its own and keeps nothing.
 _usual = hypothesis.settings.get_profile("default")
 hypothesis.settings.register_profile(
