@@ -30,12 +30,16 @@ from reports.results import Result, append, merge, read, rule_of
 # --report-dir, and who makes the page of the results; who trains before the tests.
 pytest_plugins = ["reports.plugin", "claims.training", "claims.measuring"]
 
-# The same examples every time by default, so that two runs give the same values; new
-# ones for a nightly run, by --hypothesis-profile=nightly.
+# The same examples every time by default, so that two runs give the same values; fewer
+# for a short run, by --hypothesis-profile=short; new ones for a nightly run, by
+# --hypothesis-profile=nightly.
 # The same on a CI service, where hypothesis has defaults of its own and keeps nothing.
 _usual = hypothesis.settings.get_profile("default")
 hypothesis.settings.register_profile(
     "same", _usual, derandomize=True, database=None, max_examples=25
+)
+hypothesis.settings.register_profile(
+    "short", hypothesis.settings.get_profile("same"), max_examples=5
 )
 hypothesis.settings.register_profile("nightly", _usual, max_examples=200)
 

@@ -16,6 +16,7 @@ from claims.claim import places_of
 from claims.measure import Bench
 from fixtures import measurements, scales, store
 from fixtures.display import Display
+from lmc.tests.sessions import run_pytest
 
 ROOT = Path(__file__).parents[2]
 SCALE = scales.get("digits-epochs1")
@@ -113,20 +114,21 @@ def test_a_claim_that_fails_is_told_and_the_others_go_on(cache, monkeypatch):
     assert measurements.opened().held() != {}
 
 
-def run(*arguments, folder, train=""):
-    """Run one command in a process of its own: exit status, and what it said."""
+def by_command(arguments, folder, environment):
+    """Run ``python -m claims measure``, as `run_pytest` runs pytest."""
+    command = [sys.executable, "-m", "claims", "measure", *arguments]
+    given = {"cwd": folder, "env": environment}
+    return subprocess.run(command, **given, capture_output=True, text=True, check=False)
+
+
+def run(*arguments, folder, train="", by=run_pytest):
+    """Run a session in a process of its own: exit status, and what it said."""
     options = ["--scale", str(SCALE.name), "--seeds", "4", "--first-seed", "0"]
     options += ["--report-dir", str(folder), "-p", "no:cacheprovider"]
     alone = {"PYTEST_ADDOPTS": "", "PYTEST_XDIST_WORKER": "", "LMC_TRAIN": train}
     environment = {**os.environ, "LMC_CACHE": str(folder / "cache"), **alone}
-    run = subprocess.run(
-        [sys.executable, "-m", *arguments, *options],
-        cwd=ROOT,
-        env=environment | {"PYTHONPATH": str(folder), "LMC_PACK": str(folder)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    environment |= {"PYTHONPATH": str(folder), "LMC_PACK": str(folder)}
+    run = by([*arguments, *options], ROOT, environment)
     return run.returncode, run.stdout + run.stderr
 
 
@@ -134,9 +136,7 @@ def test_the_next_run_measures_nothing(tmp_path):
     """By the command, in a process of an executor; with the values of a run alone."""
     node = "claims/test_svd.py::test_distance_is_not_the_reason[mlp]"
     chosen = ("-k", "test_distance_is_not_the_reason and mlp and not deep")
-    status, said = run(
-        "claims", "measure", *chosen, "--train-workers", "1", folder=tmp_path
-    )
+    status, said = run(*chosen, "--train-workers", "1", folder=tmp_path, by=by_command)
     assert status == 0, said
     assert "measured what 1 claims look at" in said
     assert not (tmp_path / "results.jsonl").exists()
@@ -145,7 +145,7 @@ def test_the_next_run_measures_nothing(tmp_path):
     for options in (["-p", "forbid"], []):
         if not options:
             (tmp_path / "cache" / "measurements.sqlite").unlink()
-        status, said = run("pytest", node, *options, folder=tmp_path, train="never")
+        status, said = run(node, *options, folder=tmp_path, train="never")
         assert status == 0, said
         [line] = (tmp_path / "results.jsonl").read_text().splitlines()
         results.append(json.loads(line))
@@ -154,14 +154,12 @@ def test_the_next_run_measures_nothing(tmp_path):
 
 def test_what_has_no_networks_is_not_measured(tmp_path):
     node = "claims/test_svd.py::test_distance_is_not_the_reason[mlp]"
-    status, said = run("pytest", node, "--measure-only", folder=tmp_path, train="never")
+    status, said = run(node, "--measure-only", folder=tmp_path, train="never")
     assert status == 1
     assert (
         "not measured: svd/distance-is-not-the-reason mlp: mlp has 0 of 4 networks"
         in said
     )
-    status, said = run(
-        "pytest", node, "--measure-only", "--train-only", folder=tmp_path
-    )
+    status, said = run(node, "--measure-only", "--train-only", folder=tmp_path)
     assert status == 4
     assert "--train-only and --measure-only: choose one" in said

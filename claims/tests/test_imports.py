@@ -4,7 +4,8 @@ import ast
 import re
 import sys
 import tomllib
-from importlib.metadata import packages_distributions
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -143,14 +144,19 @@ def declared(extras):
     return {re.match(r"[\w-]+", each)[0].lower() for each in asked}
 
 
+@cache
+def distributions():
+    """Return which installed packages have a module of each name."""
+    return metadata.packages_distributions()
+
+
 def undeclared(found, there):
     """Return which of some imported modules no declared package has."""
-    distributions = packages_distributions()
     own = {*PACKAGES, *sys.stdlib_module_names}
     return {
         top
         for top in {name.split(".")[0] for name in found} - own
-        if not there & {each.lower() for each in distributions.get(top, [top])}
+        if not there & {each.lower() for each in distributions().get(top, [top])}
     }
 
 

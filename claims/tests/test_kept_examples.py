@@ -27,6 +27,7 @@ def broken(number: st.integers(0, 10**6)):
 
 def whole(number: st.integers(0, 10**6)):
     """No number is too large."""
+    tried.append(number)
     return 0.0
 
 
@@ -53,6 +54,15 @@ def test_what_failed_is_tried_first_though_other_invariants_hold(profile, tmp_pa
     assert examined(broken)[1] == "refuted"
     assert examined(whole)[1] == "supported"
     assert examined(broken) == (654_322, "refuted")  # as hypothesis had shrunk it
+
+
+def test_a_short_run_tries_five_examples_the_same_every_time(profile):
+    profile("short")
+    found = []
+    for _ in range(2):
+        assert examined(whole)[1] == "supported"
+        found.append([*tried])
+    assert found[0] == found[1] and len(found[0]) == 5
 
 
 def test_only_the_profile_of_nights_keeps_any(profile):

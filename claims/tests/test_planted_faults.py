@@ -6,12 +6,11 @@ to seed.  Each fault is planted in a copy of the repository, as the tests of lmc
 
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from lmc.tests.sessions import run_pytest
 from lmc.tests.test_planted_faults import FAULTS, Fault
 
 ROOT = Path(__file__).parents[2]
@@ -92,14 +91,9 @@ def run_on_a_copy(folder: Path, fault: Fault, tests: tuple[str, ...]) -> str:
         "OMP_NUM_THREADS": "1",
         "COLUMNS": "400",
     }
-    command = [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider"]
-    return subprocess.run(
-        [*command, *(f"claims/{test}" for test in tests)],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-    ).stdout
+    options = ["-q", "-rA", "-p", "no:cacheprovider"]
+    chosen = [f"claims/{test}" for test in tests]
+    return run_pytest([*options, *chosen], folder, environment).stdout
 
 
 def failed(told: str) -> set[str]:

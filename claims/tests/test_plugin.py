@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +14,7 @@ from claims import expected, plugin
 from claims.expected import Entry
 from claims.plugin import Collector, why_red
 from fixtures import scales
+from lmc.tests import sessions
 from reports.results import read
 
 ROOT = Path(__file__).parents[2]
@@ -130,19 +129,15 @@ def run_pytest(folder, *arguments, tests=TOYS, conftest=CONFTEST):
     """Run pytest on toy claims in a folder of its own."""
     (folder / "conftest.py").write_text(conftest)
     (folder / "test_toys.py").write_text(tests)
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
-        cwd=folder,
-        env={
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "LMC_CACHE": str(folder / "cache"),
-            "COLUMNS": "120",
-        }
-        | {"PYTEST_ADDOPTS": "", "PYTEST_XDIST_WORKER": ""},
-        capture_output=True,
-        text=True,
-    )
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "LMC_CACHE": str(folder / "cache"),
+        "COLUMNS": "120",
+    }
+    alone = {"PYTEST_ADDOPTS": "", "PYTEST_XDIST_WORKER": ""}
+    options = ["-p", "no:cacheprovider", *arguments]
+    return sessions.run_pytest(options, folder, environment | alone)
 
 
 def results(folder, name="results.jsonl"):

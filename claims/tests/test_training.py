@@ -15,6 +15,7 @@ import pytest
 from claims.claim import places_of
 from claims.training import node_id, selected, wanted
 from fixtures import scales
+from lmc.tests.sessions import run_pytest
 
 ROOT = Path(__file__).parents[2]
 SCALE = "digits-epochs1"
@@ -68,17 +69,12 @@ def session(cache, folder, *arguments, train="", conftest=CONFTEST):
     """Run pytest on toy claims, and return its exit status and what it said."""
     (folder / "conftest.py").write_text(conftest)
     (folder / "test_toys.py").write_text(TOYS)
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
     environment = {"PYTHONPATH": str(ROOT), "LMC_CACHE": str(cache)}
     alone = {"PYTEST_ADDOPTS": "", "PYTEST_XDIST_WORKER": "", "LMC_TRAIN": train}
     options = ["--scale", SCALE, "--seeds", "4", "--first-seed", "0"]
-    run = subprocess.run(
-        [*command, *options, "--train-workers", "1", *arguments],
-        cwd=folder,
-        env={**os.environ, **environment, **alone},
-        capture_output=True,
-        text=True,
-        check=False,
+    options += ["-p", "no:cacheprovider", "--train-workers", "1"]
+    run = run_pytest(
+        [*options, *arguments], folder, {**os.environ, **environment, **alone}
     )
     return run.returncode, run.stdout + run.stderr
 
@@ -234,14 +230,9 @@ def test_what_is_wanted_of_several_claims_is_counted():
 def collected():
     """The ids that pytest gives to all tests of claims."""
     options = ["--collect-only", "-q", "--long", "-p", "no:cacheprovider"]
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", "claims/", *options],
-        cwd=ROOT,
-        env={**os.environ, "PYTEST_ADDOPTS": "", "PYTEST_XDIST_WORKER": ""},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    alone = {"PYTEST_ADDOPTS": "", "PYTEST_XDIST_WORKER": ""}
+    run = run_pytest(["claims/", *options], ROOT, {**os.environ, **alone})
+    assert run.returncode == 0, run.stdout + run.stderr
     return [line for line in run.stdout.splitlines() if "::" in line]
 
 

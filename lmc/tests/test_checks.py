@@ -13,6 +13,7 @@ from lmc.matching import MATCHERS
 from lmc.models import MLP
 from lmc.permutation import Permutation
 from lmc.tests.networks import normal, precise
+from lmc.tests.sessions import run_pytest
 
 MODEL, X = precise(MLP((3, 5, 2))), normal(12, 3)
 SYMMETRY = lmc.discover(MODEL, X)
@@ -79,12 +80,14 @@ def test_faults_are_found(matcher):
         check_matcher(matcher, SYMMETRY, *networks(), BATCHES)
 
 
-TESTS = """
+ALONE = """
 import sys
 
-def test_plugin_alone_imports_no_torch():
+def test_no_torch():
     assert "torch" not in sys.modules
+"""
 
+FIXTURES = """
 def test_fixtures(check_matcher, lmc_testing):
     import lmc
     model = lmc_testing.networks().example()
@@ -94,19 +97,25 @@ def test_fixtures(check_matcher, lmc_testing):
 """
 
 
-def test_plugin(tmp_path):
+def in_a_new_process(arguments, folder, environment):
+    """Run pytest, as `run_pytest` does, where nothing is imported yet."""
+    command = [sys.executable, "-m", "pytest", *arguments]
+    given = {"cwd": folder, "env": environment}
+    return subprocess.run(command, **given, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("tests", "by"),
+    [(ALONE, in_a_new_process), (FIXTURES, run_pytest)],
+    ids=["alone", "fixtures"],
+)
+def test_plugin(tests, by, tmp_path):
     """The module of the entry point, in a project of its own."""
-    (tmp_path / "test_theirs.py").write_text(TESTS)
+    (tmp_path / "test_theirs.py").write_text(tests)
     own = {"PATH": "", "OMP_NUM_THREADS": "1"}
     own["PYTHONPATH"] = str(Path(lmc.__file__).parents[1])
     own["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # it may be installed, too
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "pytest_lmc"]
-    done = subprocess.run(
-        [*command, "-p", "no:cacheprovider", "-W", "ignore", "test_theirs.py"],
-        cwd=tmp_path,
-        env=own,
-        capture_output=True,
-        text=True,
-    )
+    options = ["-q", "-p", "pytest_lmc", "-p", "no:cacheprovider", "-W", "ignore"]
+    done = by([*options, "test_theirs.py"], tmp_path, own)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 passed" in done.stdout
+    assert "1 passed" in done.stdout

@@ -7,14 +7,14 @@ turn red.  They run in a process of their own on the copy.
 
 import os
 import shutil
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
 import lmc
+from lmc.tests.sessions import run_pytest
 
 # Says at the end which lmc was tested; -q hides pytest's own header.
 CONFTEST = """
@@ -111,7 +111,7 @@ FAULTS = {
 }
 
 
-def run_on_a_copy(folder: Path, fault: Fault) -> subprocess.CompletedProcess[str]:
+def run_on_a_copy(folder: Path, fault: Fault) -> CompletedProcess[str]:
     """Copy lmc with its tests to a folder, plant the fault, run its tests there."""
     package = folder / "lmc"
     source = Path(lmc.__file__).parent
@@ -130,17 +130,11 @@ def run_on_a_copy(folder: Path, fault: Fault) -> subprocess.CompletedProcess[str
     environment["PYTHONPATH"] = os.pathsep.join(paths)
     environment["OMP_NUM_THREADS"] = "1"
     environment["COLUMNS"] = "400"  # so that the summary gives the reasons
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", *options]
-        + [f"lmc/tests/{test}" for test in fault.tests],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
+    tests = [f"lmc/tests/{test}" for test in fault.tests]
+    return run_pytest([*options, *tests], folder, environment)
 
 
-def outcomes(result: subprocess.CompletedProcess[str], word: str) -> dict[str, str]:
+def outcomes(result: CompletedProcess[str], word: str) -> dict[str, str]:
     """The tests that pytest's summary lists under PASSED or FAILED, with reasons."""
     start = f"{word} lmc/tests/"
     lines = [line for line in result.stdout.splitlines() if line.startswith(start)]

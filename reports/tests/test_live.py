@@ -1,10 +1,9 @@
 """Verdict lines as they come, and how long the rest takes."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
+from lmc.tests.sessions import run_pytest
 from reports.live import Live, Progress
 from reports.results import write
 from reports.tests.made_up import made, session
@@ -144,10 +143,9 @@ def test_lines_come_with_the_tests(tmp_path):
     write(tmp_path / "reports/out/latest.jsonl", [made()])
 
     def run(*more):
-        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *more]
-        env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": ""}
-        told = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True)
-        return told.stdout.decode()
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": ""}
+        options = ["-p", "no:cacheprovider", *more]
+        return run_pytest(options, tmp_path, environment).stdout
 
     told = run()
     at = told.index("a/b, in points\nsupported    [one weights]")

@@ -1,12 +1,11 @@
 """Lines for the terminal, the plugin that prints them, and the command line."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from lmc.tests import sessions
 from reports.__main__ import main
 from reports.results import write
 from reports.terminal import (
@@ -194,13 +193,8 @@ def test_news_is_told_each(tmp_path):
 def run_pytest(folder):
     (folder / "conftest.py").write_text(CONFTEST)
     (folder / "test_one.py").write_text("def test_one():\n    assert True\n")
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": ""},
-        capture_output=True,
-        text=True,
-    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": ""}
+    return sessions.run_pytest(["-p", "no:cacheprovider"], folder, environment)
 
 
 def test_plugin_prints_and_renders(tmp_path):
