@@ -162,8 +162,9 @@ def best(scores: Tensor) -> Tensor:
     steps = (scores.double() * math.ldexp(1.0, exponent)).add_(1 / 3).floor_()
     # Less than a step in all, and largest where equal units keep their order.
     place = torch.arange(size, dtype=torch.float64)
-    ranked = steps.mul_(size**3).add_(torch.outer(place, place))
-    return torch.from_numpy(linear_sum_assignment(ranked.numpy(), maximize=True)[1])
+    # Negative, as the solver would copy what it is to maximize.
+    ranked = steps.mul_(-(size**3)).addr_(place, place, alpha=-1)
+    return torch.from_numpy(linear_sum_assignment(ranked.numpy())[1])
 
 
 def _cells(matrix: Tensor, size: int) -> Tensor:

@@ -1,7 +1,8 @@
 """Coordinate descent over linear assignment problems, on two networks' weights."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -9,13 +10,7 @@ from torch import Tensor
 
 from lmc.graph import State
 from lmc.matching.assignment import Assignment, Branch, branches
-from lmc.permutation import (
-    Permutation,
-    inside_blocks,
-    permute_site,
-    reordered,
-    units,
-)
+from lmc.permutation import Permutation, reordered, site_order, units
 from lmc.symmetry import Group, Site, Symmetry
 
 SLACK = {torch.float64: 1e-12, torch.float32: 1e-6}
@@ -34,6 +29,11 @@ class Pair:
     buffers
         Whether BatchNorm's running statistics are among the tensors.
 
+    Attributes
+    ----------
+    unmoved
+        The objective of the identity.
+
     Raises
     ------
     ValueError
@@ -43,34 +43,40 @@ class Pair:
     def __init__(self, symmetry: Symmetry, a: State, b: State, buffers: bool = False):
         names = _compared(symmetry, buffers)
         self.symmetry = symmetry
-        self.a = _checked(symmetry, a, names, "a")
-        self.b = {
-            name: tensor.to(self.a[name].device)
-            for name, tensor in _checked(symmetry, b, names, "b").items()
-        }
+        symmetry.check(a)
+        symmetry.check(b)
+        self.a = {name: a[name].detach() for name in names}
+        self.b = {name: b[name].detach().to(self.a[name].device) for name in names}
+        self.unmoved = math.fsum(_product(self.a[name], self.b[name]) for name in names)
+        if not math.isfinite(self.unmoved):  # as it is where any value is not
+            _check_finite(self.a, "a")
+            _check_finite(self.b, "b")
         self.acting: dict[str, list[tuple[str, Site]]] = {name: [] for name in names}
         for group in symmetry.groups.values():
             for site in group.sites:
                 if site.name in self.acting:
                     self.acting[site.name].append((group.name, site))
         self.sites = {
-            group.name: [
-                s for s in _own_sites(symmetry, group) if s.name in self.acting
-            ]
-            for group in symmetry.groups.values()
+            name: [site for site in sites if site.name in self.acting]
+            for name, sites in _own_sites(symmetry).items()
         }
         self.branches = [
             branch
             for branch in branches(symmetry)
             if any(self.sites[group.name] for group in branch.groups())
         ]
+        self.places: dict[str, list[tuple[str, int, Site]]] = {n: [] for n in names}
+        for name, sites in self.sites.items():
+            for number, site in enumerate(sites):
+                self.places[site.name].append((name, number, site))
+        self.coupled = {branch: self._coupled(branch) for branch in self.branches}
 
     @cached_property
     def energy(self) -> dict[str, float]:
         """Squared norm of each of A's tensors."""
-        return {name: float(t.double().square().sum()) for name, t in self.a.items()}
+        return {name: _product(tensor, tensor) for name, tensor in self.a.items()}
 
-    def coupled(self, branch: Branch) -> set[str]:
+    def _coupled(self, branch: Branch) -> set[str]:
         """Tensors on several axes of which a branch acts: they are bilinear in it."""
         axes: dict[str, set[tuple[int, ...]]] = {}
         for group in branch.groups():
@@ -86,7 +92,7 @@ class Pair:
         """Tensors on whose other axes no group waits, and their share of the norm."""
         own = {group.name for group in branch.groups()}
         waiting = set(waiting) - own
-        touched = self.touched(branch) - self.coupled(branch)
+        touched = self.touched(branch) - self.coupled[branch]
         # Not coupled: the branch acts on the same axes at all its sites in a tensor.
         axes = {s.name: s.axes for name in own for s in self.sites[name]}
         known = {
@@ -99,18 +105,9 @@ class Pair:
         all_of_it = sum(self.energy[name] for name in touched) or 1.0
         return known, sum(self.energy[name] for name in known) / all_of_it
 
-    def permuted(self, name: str, permutation: Permutation) -> Tensor:
-        """B's tensor with all groups' permutations applied."""
-        tensor = self.b[name]
-        for group, site in self.acting[name]:
-            inside = inside_blocks(permutation.indices[group])
-            tensor = permute_site(tensor, site, inside)
-        return tensor
-
     def product(self, name: str, permutation: Permutation) -> float:
         """Inner product of A's and the permuted B's tensor, in float64."""
-        ours, theirs = self.a[name].double(), self.permuted(name, permutation)
-        return float((ours * theirs.double()).sum())
+        return _product(self.a[name], permutation.apply_to(name, self.b[name]))
 
     def objective(self, permutation: Permutation) -> float:
         """Inner product of all tensors on which a group acts."""
@@ -120,8 +117,45 @@ class Pair:
 Moved = Mapping[str, Tensor]
 """For each group the unit of B in the place of each unit, over all blocks."""
 
-Orders = dict[tuple[int, ...], Tensor]
-"""For axes of a tensor, whose place each position takes."""
+Orders = Mapping[tuple[int, ...], Tensor]
+"""For axes of a tensor, whose place each position takes; the others are in place."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Change:
+    """Units that moved on the other axes of a site since its costs were taken.
+
+    Attributes
+    ----------
+    site
+        Where the costs are taken.
+    before, now
+        Orders of the other axes, then and now; None before the first time.
+    moved
+        For each of those axes the positions where they differ.
+    """
+
+    site: Site
+    before: Orders | None
+    now: Orders
+    moved: Orders
+
+    @property
+    def restricted(self) -> bool:
+        """Whether it is in some positions of one axis."""
+        return len(self.moved) == 1 and all(
+            len(axes) == 1 for axes in (*self.moved, self.site.axes)
+        )
+
+    @property
+    def work(self) -> float:
+        """How much it is to count, in units of counting the site anew."""
+        if self.before is None:
+            return 1.0
+        if not self.restricted:
+            return 2.0
+        ((axes, at),) = self.moved.items()
+        return 2.0 * len(at) / len(self.now[axes])
 
 
 class Descent:
@@ -141,30 +175,27 @@ class Descent:
     def __init__(self, pair: Pair, dtype: torch.dtype):
         self._pair = pair
         self._dtype = dtype
-        self._b = {name: tensor.to(dtype) for name, tensor in pair.b.items()}
-        self.moved = Permutation.identity(pair.symmetry).moved()
-        self.solves = 0
-        self.forget_costs()
-        self._orders: dict[str, Orders] = {
-            name: {
-                site.axes: torch.arange(math.prod(tensor.shape[x] for x in site.axes))
-                for _, site in pair.acting[name]
-            }
-            for name, tensor in pair.a.items()
+        self.moved: dict[str, Tensor] = {
+            name: torch.arange(group.copies * group.size)
+            for name, group in pair.symmetry.groups.items()
         }
+        self.solves = 0
+        self._orders: dict[str, Orders] = {name: {} for name in pair.a}
+        self.forget_costs()
 
     def forget_costs(self) -> None:
         """Begin anew from the present permutation: A's tensors have been changed."""
-        self._a = {n: tensor.to(self._dtype) for n, tensor in self._pair.a.items()}
         self._totals: dict[str, Tensor] = {}
-        self._counted: dict[tuple[str, int], Orders] = {}
+        # By group and the number of its site: the orders that the costs rest on.
+        self._counted: dict[str, dict[int, Orders]] = {n: {} for n in self.moved}
+        self._stale = {n: set(range(len(s))) for n, s in self._pair.sites.items()}
 
     def go_to(self, permutation: Permutation) -> None:
         """Start at a permutation."""
-        moved = permutation.moved()
+        moved = {name: units.cpu() for name, units in permutation.moved().items()}
         for branch in self._pair.branches:
-            self._take(branch, {g.name: moved[g.name].cpu() for g in branch.groups()})
-        self.moved = {name: units.cpu() for name, units in moved.items()}
+            self._take(branch, {g.name: moved[g.name] for g in branch.groups()})
+        self.moved = moved
 
     def go_forward(self) -> None:
         """Match each group once, by what is matched already, best known ones first."""
@@ -178,8 +209,8 @@ class Descent:
             number = max(known, key=lambda number: known[number][1])
             branch = waiting.pop(number)
             skipped = self._pair.touched(branch) - known[number][0]
-            scores, _ = self._scores(branch, skipped)
-            self._take(branch, self._assign(branch, scores))
+            self._count(branch, skipped)
+            self._take(branch, self._assign(branch, self._scores(branch)))
             open_groups -= {group.name for group in branch.groups()}
 
     def run(self, generator: torch.Generator, max_sweeps: int) -> list[float]:
@@ -197,11 +228,11 @@ class Descent:
             before = len(rises)
             for number in torch.randperm(len(everything), generator=generator).tolist():
                 branch = everything[number]
-                coupled = self._pair.coupled(branch)
-                scores, fresh = self._scores(branch, coupled)
+                coupled = self._pair.coupled[branch]
+                fresh = self._count(branch, coupled)
                 if fresh or coupled or number not in settled:
                     settled.add(number)
-                    rises += self._step(branch, coupled, scores)
+                    rises += self._step(branch, coupled, self._scores(branch))
             if len(rises) == before:
                 break
         return rises
@@ -235,57 +266,91 @@ class Descent:
 
     def _take(self, branch: Branch, moved: Moved) -> None:
         """Make an assignment the present one."""
-        self.moved.update(moved)
         for group in branch.groups():
+            units = moved[group.name]
+            if torch.equal(units, self.moved[group.name]):
+                continue
+            self.moved[group.name] = units
             for site in self._pair.sites[group.name]:
-                order = self._orders[site.name][site.axes]
-                taken = site.positions[self.moved[group.name]]
-                # A new tensor: costs remember the order that they rest on.
-                self._orders[site.name][site.axes] = order.index_put(
-                    (site.positions,), taken
-                )
+                orders, shape = self._orders[site.name], self._pair.b[site.name].shape
+                order = site_order(site, units, shape, orders.get(site.axes))
+                # A new mapping: costs remember the orders that they rest on.
+                self._orders[site.name] = {**orders, site.axes: order}
+                for other, number, there in self._pair.places[site.name]:
+                    if there.axes != site.axes:
+                        self._stale[other].add(number)
 
-    def _scores(
-        self, branch: Branch, without: Collection[str]
-    ) -> tuple[dict[str, Tensor], bool]:
-        """Inner products of each group's units but at some tensors; whether any is new.
+    def _count(self, branch: Branch, without: Collection[str]) -> bool:
+        """Bring a branch's costs up to date, but at some tensors; say if any changed.
 
         A tensor that was taken into account once stays so.
         """
         fresh = False
         for group in branch.groups():
-            if group.name not in self._totals:
-                count = group.copies * group.size
-                self._totals[group.name] = torch.zeros(count, count).double()
-            for number, site in enumerate(self._pair.sites[group.name]):
-                if site.name not in without:
-                    change = self._change((group.name, number), site)
-                    if change is not None:
-                        self._totals[group.name] += change.cpu()
-                        fresh = True
-        return {
-            group.name: self._totals[group.name] for group in branch.groups()
-        }, fresh
+            sites, stale = self._pair.sites[group.name], self._stale[group.name]
+            due = sorted(n for n in stale if sites[n].name not in without)
+            stale.difference_update(due)
+            found = (self._change(group.name, number) for number in due)
+            changes = [change for change in found if change is not None]
+            fresh = fresh or bool(changes)
+            self._update(group, changes)
+        return fresh
 
-    def _change(self, key: tuple[str, int], site: Site) -> Tensor | None:
-        """What the inner products at a site have changed by since they were taken."""
-        a, b = self._a[site.name], self._b[site.name]
+    def _change(self, group: str, number: int) -> _Change | None:
+        """What has moved at a site since its costs were taken, None if nothing."""
+        site, counted = self._pair.sites[group][number], self._counted[group]
         now = {x: o for x, o in self._orders[site.name].items() if x != site.axes}
-        before = self._counted.get(key)
-        self._counted[key] = now
+        before, counted[number] = counted.get(number), now
         if before is None:
-            return _inner_products(a, _reordered(b, now), site)
-        moved = {x: (now[x] != before[x]).nonzero()[:, 0] for x in now}
-        moved = {axes: at for axes, at in moved.items() if len(at)}
-        if not moved:
-            return None
-        if len(moved) == 1 and all(len(axes) == 1 for axes in (*moved, site.axes)):
-            ((axes, at),) = moved.items()  # only the units that moved count
+            return _Change(site, None, now, {})
+        moved = {}
+        for axes, order in now.items():
+            if order is not before.get(axes):
+                at = (order != _order(before, axes, order)).nonzero()[:, 0]
+                if len(at):
+                    moved[axes] = at
+        return _Change(site, before, now, moved) if moved else None
+
+    def _update(self, group: Group, changes: Collection[_Change]) -> None:
+        """Add changes to a group's costs, or take all of them anew if that is less."""
+        sites, counted = self._pair.sites[group.name], self._counted[group.name]
+        total = self._totals.get(group.name)
+        anew = sum(self._pair.a[sites[number].name].numel() for number in counted)
+        work = sum(
+            self._pair.a[change.site.name].numel() * change.work for change in changes
+        )
+        if total is None or work > anew:
+            count = group.copies * group.size
+            total = torch.zeros(count, count, dtype=torch.float64)
+            self._totals[group.name] = total
+            changes = [
+                _Change(sites[number], None, now, {}) for number, now in counted.items()
+            ]
+        for change in changes:
+            self._add(total, change)
+
+    def _add(self, total: Tensor, change: _Change) -> None:
+        """Add to costs what they change by at a site."""
+        a, b = self._pair.a[change.site.name], self._pair.b[change.site.name]
+        now, before = change.now, change.before
+        if before is not None and change.restricted:
+            ((axes, at),) = change.moved.items()  # only the units that moved count
             a = _reordered(a, {axes: at})
-            now, before = (
-                {**orders, axes: orders[axes][at]} for orders in (now, before)
-            )
-        return _inner_products(a, _reordered(b, now) - _reordered(b, before), site)
+            before = {**before, axes: _order(before, axes, now[axes])[at]}
+            now = {**now, axes: now[axes][at]}
+        theirs = _reordered(b, now).to(self._dtype)
+        if before is not None:
+            theirs = theirs - _reordered(b, before).to(self._dtype)
+        mine = units(a.to(self._dtype), change.site)
+        theirs = units(theirs, change.site)
+        if mine.dtype == total.dtype and mine.device == total.device:
+            total.addmm_(mine, theirs.T)
+        else:
+            total += (mine @ theirs.T).to(total)
+
+    def _scores(self, branch: Branch) -> dict[str, Tensor]:
+        """Inner products of each group's units, as they were counted last."""
+        return {group.name: self._totals[group.name] for group in branch.groups()}
 
     def _assign(
         self, branch: Branch, scores: Mapping[str, Tensor]
@@ -302,7 +367,8 @@ class Descent:
             self._pair.symmetry, {**self.moved, **moved}
         )
         now = {
-            name: self._pair.permuted(name, permutation).double() for name in coupled
+            name: permutation.apply_to(name, self._pair.b[name]).double()
+            for name in coupled
         }
         costs = {}
         for group in branch.groups():
@@ -310,10 +376,8 @@ class Descent:
             total = torch.zeros(count, count, dtype=torch.float64)
             for site in self._pair.sites[group.name]:
                 if site.name in coupled:
-                    matrix = _inner_products(
-                        self._pair.a[site.name].double(), now[site.name], site
-                    )
-                    total += matrix.cpu()
+                    ours = self._pair.a[site.name].double()
+                    total += (units(ours, site) @ units(now[site.name], site).T).cpu()
             place = {**self.moved, **moved}[group.name].argsort()
             costs[group.name] = total[:, place]
         return costs
@@ -360,24 +424,42 @@ class Descent:
         return math.fsum(terms), math.fsum(map(abs, terms))
 
 
-def _own_sites(symmetry: Symmetry, group: Group) -> list[Site]:
-    """Sites of a group without the positions of groups inside its units."""
+def _own_sites(symmetry: Symmetry) -> dict[str, list[Site]]:
+    """Sites of each group without the positions of groups inside its units."""
+    inside: dict[str, list[Group]] = {name: [] for name in symmetry.groups}
+    for group in symmetry.groups.values():
+        above = group.parent
+        while above is not None:
+            inside[above].append(group)
+            above = symmetry.groups[above].parent
+    return {
+        name: _without(group.sites, [s for g in inside[name] for s in g.sites])
+        for name, group in symmetry.groups.items()
+    }
+
+
+def _without(sites: Iterable[Site], inner: Collection[Site]) -> list[Site]:
+    """Leave out the positions that other sites have."""
+    if not inner:
+        return list(sites)
     inside: dict[tuple[str, tuple[int, ...]], set[int]] = {}
-    held = {group.name}
-    for other in symmetry.groups.values():  # parents come before their children
-        if other.parent in held:
-            held.add(other.name)
-            for site in other.sites:
-                taken = inside.setdefault((site.name, site.axes), set())
-                taken.update(site.positions.flatten().tolist())
-    sites = []
-    for site in group.sites:
+    for site in inner:
+        taken = inside.setdefault((site.name, site.axes), set())
+        taken.update(site.positions.flatten().tolist())
+    own = []
+    for site in sites:
         taken = inside.get((site.name, site.axes), set())
         first = site.positions[0].tolist()
         kept = [place for place, position in enumerate(first) if position not in taken]
         if kept:
-            sites.append(Site(site.name, site.axes, site.positions[:, kept]))
-    return sites
+            own.append(Site(site.name, site.axes, site.positions[:, kept]))
+    return own
+
+
+def _order(orders: Orders, axes: tuple[int, ...], like: Tensor) -> Tensor:
+    """Order of some axes, in place unless there is another."""
+    found = orders.get(axes)
+    return torch.arange(len(like)) if found is None else found
 
 
 def _reordered(tensor: Tensor, orders: Orders) -> Tensor:
@@ -387,9 +469,9 @@ def _reordered(tensor: Tensor, orders: Orders) -> Tensor:
     return tensor
 
 
-def _inner_products(a: Tensor, b: Tensor, site: Site) -> Tensor:
-    """Inner products of all units of A with all units of B at a site, float64."""
-    return (units(a, site) @ units(b, site).T).double()
+def _product(a: Tensor, b: Tensor) -> float:
+    """Inner product of two tensors, in float64."""
+    return float(a.double().flatten() @ b.double().flatten())
 
 
 def _sum(
@@ -414,16 +496,11 @@ def _compared(symmetry: Symmetry, buffers: bool) -> list[str]:
     ]
 
 
-def _checked(
-    symmetry: Symmetry, state: State, names: Collection[str], which: str
-) -> dict[str, Tensor]:
-    """Return the named tensors, all of them finite."""
-    symmetry.check(state)
-    tensors = {name: state[name].detach() for name in names}
+def _check_finite(tensors: State, which: str) -> None:
+    """Raise if a tensor has values that are not finite."""
     for name, tensor in tensors.items():
         if not bool(tensor.isfinite().all()):
             raise ValueError(
                 f"{name} of network {which} has values that are not finite: nothing "
                 "can be matched to a network that has diverged"
             )
-    return tensors

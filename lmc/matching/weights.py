@@ -1,7 +1,6 @@
 """Weight matching: coordinate descent over linear assignment problems."""
 
 import time
-from functools import cache
 from itertools import accumulate
 from typing import Literal
 
@@ -111,22 +110,22 @@ def weight_matching(
         raise ValueError(f"costs in {dtype} are too coarse: use float64 or float32")
     pair = Pair(symmetry, a, b, buffers)
 
-    def descended(descent: Descent) -> tuple[list[float], Moved, int]:
-        begin = pair.objective(Permutation.from_moved(symmetry, descent.moved))
+    def descended(descent: Descent, begin: float) -> tuple[list[float], Moved, int]:
         rises = descent.run(generator, max_sweeps)
         return [*accumulate(rises, initial=begin)], descent.moved, descent.solves
 
-    unmoved = cache(lambda: pair.objective(Permutation.identity(symmetry)))
     found = []
     for _ in range(restarts):
-        descent = Descent(pair, dtype)
+        descent, begin = Descent(pair, dtype), pair.unmoved
         if isinstance(start, Permutation):
             descent.go_to(start)
+            begin = pair.objective(start)
         elif start == "forward":
             descent.go_forward()
-        found.append(descended(descent))
-        if start == "forward" and found[-1][0][-1] < unmoved():
-            found.append(descended(Descent(pair, dtype)))
+            begin = pair.objective(Permutation.from_moved(symmetry, descent.moved))
+        found.append(descended(descent, begin))
+        if start == "forward" and found[-1][0][-1] < pair.unmoved:
+            found.append(descended(Descent(pair, dtype), pair.unmoved))
     history, moved, _ = max(found, key=lambda descent: descent[0][-1])
     permutation = Permutation.from_moved(symmetry, moved)
     # Summed once more: the history has gathered the rounding of every step.
