@@ -218,7 +218,7 @@ class Permutation:
         for name, group in self.symmetry.groups.items():
             # Blocks have moved as wholes before, by the parent's own sites.
             inside = inside_blocks(self.indices[name].cpu())
-            if torch.equal(inside, torch.arange(len(inside))):
+            if torch.equal(inside, torch.arange(inside.numel())):
                 continue
             for site in group.sites:
                 found = orders.setdefault(site.name, [])
@@ -249,9 +249,9 @@ def units(tensor: Tensor, site: Site) -> Tensor:
     """
     flat, axis = flattened(tensor, site.axes)
     rows, positions = flat.movedim(axis, 0), site.positions
-    if not site.consecutive or positions.numel() != len(rows):
+    if not site.consecutive or positions.numel() != rows.shape[0]:
         rows = rows.index_select(0, positions.flatten().to(tensor.device))
-    return rows.reshape(len(positions), -1)
+    return rows.reshape(positions.shape[0], -1)
 
 
 def site_order(
@@ -271,7 +271,7 @@ def site_order(
         Of the positions where no unit is; by default they are in place.
     """
     length = math.prod(shape[axis] for axis in site.axes)
-    if site.consecutive and len(units) == length:
+    if site.consecutive and units.numel() == length:
         return units  # each position is a unit of its own
     order = torch.arange(length) if order is None else order.clone()
     order[site.positions] = site.positions[units]

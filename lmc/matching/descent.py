@@ -47,6 +47,7 @@ class Pair:
         symmetry.check(b)
         self.a = {name: a[name].detach() for name in names}
         self.b = {name: b[name].detach().to(self.a[name].device) for name in names}
+        self.sizes = {name: tensor.numel() for name, tensor in self.a.items()}
         self.unmoved = math.fsum(_product(self.a[name], self.b[name]) for name in names)
         if not math.isfinite(self.unmoved):  # as it is where any value is not
             _check_finite(self.a, "a")
@@ -155,7 +156,7 @@ class _Change:
         if not self.restricted:
             return 2.0
         ((axes, at),) = self.moved.items()
-        return 2.0 * len(at) / len(self.now[axes])
+        return 2.0 * at.numel() / self.now[axes].numel()
 
 
 class Descent:
@@ -292,8 +293,9 @@ class Descent:
             stale.difference_update(due)
             found = (self._change(group.name, number) for number in due)
             changes = [change for change in found if change is not None]
-            fresh = fresh or bool(changes)
-            self._update(group, changes)
+            if changes or group.name not in self._totals:
+                self._update(group, changes)
+                fresh = True
         return fresh
 
     def _change(self, group: str, number: int) -> _Change | None:
@@ -307,27 +309,37 @@ class Descent:
         for axes, order in now.items():
             if order is not before.get(axes):
                 at = (order != _order(before, axes, order)).nonzero()[:, 0]
-                if len(at):
+                if at.numel():
                     moved[axes] = at
         return _Change(site, before, now, moved) if moved else None
 
     def _update(self, group: Group, changes: Collection[_Change]) -> None:
         """Add changes to a group's costs, or take all of them anew if that is less."""
         sites, counted = self._pair.sites[group.name], self._counted[group.name]
-        total = self._totals.get(group.name)
-        anew = sum(self._pair.a[sites[number].name].numel() for number in counted)
-        work = sum(
-            self._pair.a[change.site.name].numel() * change.work for change in changes
-        )
-        if total is None or work > anew:
+        sizes = self._pair.sizes
+        anew = sum(sizes[sites[number].name] for number in counted)
+        work = sum(sizes[change.site.name] * change.work for change in changes)
+        if group.name not in self._totals or work > anew:
             count = group.copies * group.size
             total = torch.zeros(count, count, dtype=torch.float64)
             self._totals[group.name] = total
+            vectors = [s for s in map(sites.__getitem__, counted) if self._is_vector(s)]
+            if vectors:  # biases and scales, side by side: one product for all
+                ours, theirs = (
+                    torch.cat([units(of[s.name], s) for s in vectors], 1)
+                    for of in (self._pair.a, self._pair.b)
+                )
+                _add_product(total, ours.to(self._dtype), theirs.to(self._dtype))
             changes = [
-                _Change(sites[number], None, now, {}) for number, now in counted.items()
+                _Change(sites[number], None, now, {})
+                for number, now in counted.items()
+                if not self._is_vector(sites[number])
             ]
         for change in changes:
-            self._add(total, change)
+            self._add(self._totals[group.name], change)
+
+    def _is_vector(self, site: Site) -> bool:
+        return self._pair.a[site.name].ndim == 1
 
     def _add(self, total: Tensor, change: _Change) -> None:
         """Add to costs what they change by at a site."""
@@ -341,12 +353,8 @@ class Descent:
         theirs = _reordered(b, now).to(self._dtype)
         if before is not None:
             theirs = theirs - _reordered(b, before).to(self._dtype)
-        mine = units(a.to(self._dtype), change.site)
-        theirs = units(theirs, change.site)
-        if mine.dtype == total.dtype and mine.device == total.device:
-            total.addmm_(mine, theirs.T)
-        else:
-            total += (mine @ theirs.T).to(total)
+        ours = units(a.to(self._dtype), change.site)
+        _add_product(total, ours, units(theirs, change.site))
 
     def _scores(self, branch: Branch) -> dict[str, Tensor]:
         """Inner products of each group's units, as they were counted last."""
@@ -459,7 +467,7 @@ def _without(sites: Iterable[Site], inner: Collection[Site]) -> list[Site]:
 def _order(orders: Orders, axes: tuple[int, ...], like: Tensor) -> Tensor:
     """Order of some axes, in place unless there is another."""
     found = orders.get(axes)
-    return torch.arange(len(like)) if found is None else found
+    return torch.arange(like.numel()) if found is None else found
 
 
 def _reordered(tensor: Tensor, orders: Orders) -> Tensor:
@@ -467,6 +475,14 @@ def _reordered(tensor: Tensor, orders: Orders) -> Tensor:
     for axes, order in orders.items():
         tensor = reordered(tensor, axes, order)
     return tensor
+
+
+def _add_product(total: Tensor, ours: Tensor, theirs: Tensor) -> None:
+    """Add the inner products of all rows to a matrix on the CPU in float64."""
+    if ours.dtype == total.dtype and ours.device == total.device:
+        total.addmm_(ours, theirs.T)
+    else:
+        total += (ours @ theirs.T).to(total)
 
 
 def _product(a: Tensor, b: Tensor) -> float:
