@@ -32,7 +32,7 @@ class Pair:
     Attributes
     ----------
     unmoved
-        The objective of the identity.
+        Inner product of A's and B's tensor, for each of those that are compared.
 
     Raises
     ------
@@ -48,8 +48,8 @@ class Pair:
         self.a = {name: a[name].detach() for name in names}
         self.b = {name: b[name].detach().to(self.a[name].device) for name in names}
         self.sizes = {name: tensor.numel() for name, tensor in self.a.items()}
-        self.unmoved = math.fsum(_product(self.a[name], self.b[name]) for name in names)
-        if not math.isfinite(self.unmoved):  # as it is where any value is not
+        self.unmoved = {name: _product(self.a[name], self.b[name]) for name in names}
+        if not all(map(math.isfinite, self.unmoved.values())):
             _check_finite(self.a, "a")
             _check_finite(self.b, "b")
         self.acting: dict[str, list[tuple[str, Site]]] = {name: [] for name in names}
@@ -109,10 +109,6 @@ class Pair:
     def product(self, name: str, permutation: Permutation) -> float:
         """Inner product of A's and the permuted B's tensor, in float64."""
         return _product(self.a[name], permutation.apply_to(name, self.b[name]))
-
-    def objective(self, permutation: Permutation) -> float:
-        """Inner product of all tensors on which a group acts."""
-        return math.fsum(self.product(name, permutation) for name in self.a)
 
 
 Moved = Mapping[str, Tensor]
@@ -213,6 +209,25 @@ class Descent:
             self._count(branch, skipped)
             self._take(branch, self._assign(branch, self._scores(branch)))
             open_groups -= {group.name for group in branch.groups()}
+
+    def permutation(self) -> Permutation:
+        """Return the present permutation."""
+        return Permutation.from_moved(self._pair.symmetry, self.moved)
+
+    def objective(self) -> float:
+        """Inner product of all tensors on which a group acts, in float64."""
+        pair = self._pair
+        coupled = set().union(*pair.coupled.values())
+        permutation = self.permutation() if coupled else None
+        terms = []
+        for name, orders in self._orders.items():
+            if permutation is not None and name in coupled:
+                terms.append(pair.product(name, permutation))
+            elif orders:
+                terms.append(_product(pair.a[name], _reordered(pair.b[name], orders)))
+            else:
+                terms.append(pair.unmoved[name])
+        return math.fsum(terms)
 
     def run(self, generator: torch.Generator, max_sweeps: int) -> list[float]:
         """Sweep over all groups until nothing changes.
@@ -317,9 +332,10 @@ class Descent:
         """Add changes to a group's costs, or take all of them anew if that is less."""
         sites, counted = self._pair.sites[group.name], self._counted[group.name]
         sizes = self._pair.sizes
-        anew = sum(sizes[sites[number].name] for number in counted)
-        work = sum(sizes[change.site.name] * change.work for change in changes)
-        if group.name not in self._totals or work > anew:
+        if group.name not in self._totals or (
+            sum(sizes[change.site.name] * change.work for change in changes)
+            > sum(sizes[sites[number].name] for number in counted)
+        ):
             count = group.copies * group.size
             total = torch.zeros(count, count, dtype=torch.float64)
             self._totals[group.name] = total
@@ -418,10 +434,9 @@ class Descent:
         """Rise of the objective, and the size of the terms that it comes from."""
         terms: list[float] = []
         for group in branch.groups():
-            own = torch.arange(group.copies * group.size)
-            matrix = scores[group.name]
-            terms += (matrix[own, moved[group.name]]).tolist()
-            terms += (-matrix[own, self.moved[group.name]]).tolist()
+            chosen = torch.stack([moved[group.name], self.moved[group.name]], 1)
+            pairs = scores[group.name].gather(1, chosen)
+            terms += pairs[:, 0].tolist() + pairs[:, 1].neg().tolist()
         if coupled:
             symmetry = self._pair.symmetry
             after = Permutation.from_moved(symmetry, {**self.moved, **moved})

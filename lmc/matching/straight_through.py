@@ -107,7 +107,7 @@ def straight_through(
     descent = Descent(Pair(symmetry, start_from, b), torch.float64)
 
     def between() -> tuple[Permutation, dict[str, Tensor]]:
-        here = Permutation.from_moved(symmetry, descent.moved)
+        here = descent.permutation()
         return here, interpolate(a, here.apply(b), lam)
 
     descent.run(generator, max_sweeps)

@@ -1,5 +1,6 @@
 """Weight matching: coordinate descent over linear assignment problems."""
 
+import math
 import time
 from itertools import accumulate
 from typing import Literal
@@ -7,7 +8,7 @@ from typing import Literal
 import torch
 
 from lmc.graph import State
-from lmc.matching.descent import SLACK, Descent, Moved, Pair
+from lmc.matching.descent import SLACK, Descent, Pair
 from lmc.matching.result import Matching
 from lmc.permutation import Permutation
 from lmc.symmetry import Symmetry
@@ -110,30 +111,28 @@ def weight_matching(
         raise ValueError(f"costs in {dtype} are too coarse: use float64 or float32")
     pair = Pair(symmetry, a, b, buffers)
 
-    def descended(descent: Descent, begin: float) -> tuple[list[float], Moved, int]:
+    def descended(descent: Descent) -> tuple[Descent, list[float]]:
+        begin = descent.objective()
         rises = descent.run(generator, max_sweeps)
-        return [*accumulate(rises, initial=begin)], descent.moved, descent.solves
+        return descent, [*accumulate(rises, initial=begin)]
 
     found = []
     for _ in range(restarts):
-        descent, begin = Descent(pair, dtype), pair.unmoved
+        descent = Descent(pair, dtype)
         if isinstance(start, Permutation):
             descent.go_to(start)
-            begin = pair.objective(start)
         elif start == "forward":
             descent.go_forward()
-            begin = pair.objective(Permutation.from_moved(symmetry, descent.moved))
-        found.append(descended(descent, begin))
-        if start == "forward" and found[-1][0][-1] < pair.unmoved:
-            found.append(descended(Descent(pair, dtype), pair.unmoved))
-    history, moved, _ = max(found, key=lambda descent: descent[0][-1])
-    permutation = Permutation.from_moved(symmetry, moved)
+        found.append(descended(descent))
+        if start == "forward" and found[-1][1][-1] < math.fsum(pair.unmoved.values()):
+            found.append(descended(Descent(pair, dtype)))
+    best, history = max(found, key=lambda descended: descended[1][-1])
     # Summed once more: the history has gathered the rounding of every step.
-    objective = pair.objective(permutation)
+    objective = best.objective()
     return Matching(
-        permutation,
+        best.permutation(),
         objective,
         (*history[:-1], objective),
-        sum(solves for _, _, solves in found),
+        sum(descent.solves for descent, _ in found),
         time.perf_counter() - began,
     )
