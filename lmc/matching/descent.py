@@ -103,8 +103,8 @@ class Pair:
                 group for group, s in self.acting[name] if s.axes != axes[name]
             )
         }
-        all_of_it = sum(self.energy[name] for name in touched) or 1.0
-        return known, sum(self.energy[name] for name in known) / all_of_it
+        all_of_it = math.fsum(self.energy[name] for name in touched) or 1.0
+        return known, math.fsum(self.energy[name] for name in known) / all_of_it
 
     def product(self, name: str, permutation: Permutation) -> float:
         """Inner product of A's and the permuted B's tensor, in float64."""
@@ -196,19 +196,24 @@ class Descent:
 
     def go_forward(self) -> None:
         """Match each group once, by what is matched already, best known ones first."""
-        waiting = dict(enumerate(self._pair.branches))
+        pair = self._pair
+        waiting = dict(enumerate(pair.branches))
         open_groups = {g.name for branch in waiting.values() for g in branch.groups()}
+        touching: dict[str, set[int]] = {name: set() for name in pair.a}
+        for number, branch in waiting.items():
+            for name in pair.touched(branch):
+                touching[name].add(number)
+        known = {n: pair.known(branch, open_groups) for n, branch in waiting.items()}
         while waiting:
-            known = {
-                number: self._pair.known(branch, open_groups)
-                for number, branch in waiting.items()
-            }
-            number = max(known, key=lambda number: known[number][1])
+            number = max(waiting, key=lambda number: known[number][1])
             branch = waiting.pop(number)
-            skipped = self._pair.touched(branch) - known[number][0]
-            self._count(branch, skipped)
+            touched = pair.touched(branch)
+            self._count(branch, touched - known[number][0])
             self._take(branch, self._assign(branch, self._scores(branch)))
             open_groups -= {group.name for group in branch.groups()}
+            beside = set().union(*(touching[name] for name in touched))
+            for number in beside & waiting.keys():
+                known[number] = pair.known(waiting[number], open_groups)
 
     def permutation(self) -> Permutation:
         """Return the present permutation."""
