@@ -5,7 +5,7 @@ thread: ``python -m lmc.benchmarks.library``.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any, Literal
 from unittest import mock
 
@@ -68,10 +68,11 @@ def networks(make: Make) -> tuple[nn.Module, State, State]:
     return models[0], models[0].state_dict(), models[1].state_dict()
 
 
+@cache
 def found_for(make: Make, size: int) -> tuple[Symmetry, State, State]:
     """Return the groups of a model, and two fresh networks of it."""
     model, a, b = networks(make)
-    return discover(model, torch.zeros(2, 3, size, size)), a, b
+    return discover(model, torch.zeros(2, 3, size, size), certify=False), a, b
 
 
 def seeded() -> torch.Generator:

@@ -18,4 +18,5 @@ def test_all_comparisons_run_and_are_written(tmp_path, capsys):
     memory = [entry for entry in written if entry["unit"] == "MB"]
     assert len(written) == 17 and len(memory) == 4
     kept = [entry for entry in memory if "activation" in entry["what"]]
-    assert all(entry["baseline"][0] > 2 * entry["ours"][0] for entry in kept)
+    assert len(kept) == 2
+    assert all(entry["baseline"][0] > entry["ours"][0] for entry in kept)
