@@ -95,23 +95,31 @@ class _Peak(TorchDispatchMode):
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         made = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(made):
-            if isinstance(tensor, Tensor):
+        known = {_key(tensor) for tensor in _tensors((args, kwargs))}
+        for tensor in _tensors(made):
+            if _key(tensor) not in known | self._counted:  # else it is a view
                 self._count(tensor)
         self.most = max(self.most, self._now)
         return made
 
     def _count(self, tensor: Tensor) -> None:
-        storage = tensor.untyped_storage()
-        key, size = storage._cdata, storage.nbytes()
-        if key not in self._counted:  # else it is a view
-            self._counted.add(key)
-            self._now += size
-            weakref.finalize(storage, self._forget, key, size)
+        storage, key = tensor.untyped_storage(), _key(tensor)
+        self._counted.add(key)
+        self._now += storage.nbytes()
+        weakref.finalize(storage, self._forget, key, storage.nbytes())
 
     def _forget(self, key: int, size: int) -> None:
         self._counted.remove(key)
         self._now -= size
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
+def _key(tensor: Tensor) -> int:
+    """Number of the storage of a tensor, while it is there."""
+    return tensor.untyped_storage()._cdata
 
 
 MEASURES = {
