@@ -8,7 +8,8 @@ from typing import Literal
 import torch
 
 from lmc.graph import State
-from lmc.matching.descent import SLACK, Descent, Pair
+from lmc.matching.descent import SLACK, Descent
+from lmc.matching.pair import Pair
 from lmc.matching.result import Matching
 from lmc.permutation import Permutation
 from lmc.symmetry import Symmetry
