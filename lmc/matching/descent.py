@@ -48,7 +48,7 @@ class Descent:
         self._costs = Costs(pair, dtype)
 
     def forget_costs(self) -> None:
-        """Begin anew from the present permutation: A's tensors have been changed."""
+        """Count costs anew from here on, as where A's tensors have been changed."""
         self._costs.forget()
 
     def go_to(self, permutation: Permutation) -> None:

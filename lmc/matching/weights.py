@@ -127,6 +127,7 @@ def weight_matching(
             descent.go_forward()
         begin = descent.objective()
         rises = descent.run(generator, max_sweeps)
+        descent.forget_costs()  # which would take memory until the last descent ends
         return descent, [*accumulate(rises, initial=begin)]
 
     found: list[_Descended] = []
@@ -136,7 +137,7 @@ def weight_matching(
             continue
         found.append(descended(start))
         if start == "forward" and found[-1][1][-1] < math.fsum(pair.unmoved.values()):
-            found.append(descended("identity"))
+            found.insert(-1, descended("identity"))
     best, history = found[0]
     for other, its_history in found[1:]:
         # Equal up to rounding is no gain: matching again and again would never end.
