@@ -389,7 +389,9 @@ def test_alignment_measure(model: networks(), seed: seeds):
 def matching(symmetry, a, b, seed, **options):
     """Return what weight matching finds, in an order of its own."""
     generator = torch.Generator().manual_seed(seed)
-    return lmc.weight_matching(symmetry, a, b, generator=generator, **options)
+    return lmc.weight_matching(
+        symmetry, a, b, generator=generator, start="identity", **options
+    )
 
 
 def shuffled(symmetry, state, seed):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -200,29 +201,31 @@ class Permutation:
         """
         self.symmetry.check(state)
         permuted = dict(state)
-        for name, orders in self._orders(state).items():
-            for axes, order in orders:
-                permuted[name] = reordered(permuted[name], axes, order)
+        for name in self._orders:
+            permuted[name] = self.apply_to(name, permuted[name])
         return permuted
 
-    def _orders(
-        self, state: Mapping[str, Tensor]
-    ) -> dict[str, list[tuple[tuple[int, ...], Tensor]]]:
+    def apply_to(self, name: str, tensor: Tensor) -> Tensor:
+        """Permute one parameter or buffer, of the model's shape."""
+        for axes, order in self._orders.get(name, ()):
+            tensor = reordered(tensor, axes, order)
+        return tensor
+
+    @cached_property
+    def _orders(self) -> dict[str, list[tuple[tuple[int, ...], Tensor]]]:
         """Compose what moves each tensor: orders of some of its axes, one by one."""
         orders: dict[str, list[tuple[tuple[int, ...], Tensor]]] = {}
         for name, group in self.symmetry.groups.items():
             # Blocks have moved as wholes before, by the parent's own sites.
             inside = inside_blocks(self.indices[name].cpu())
-            if torch.equal(inside, torch.arange(len(inside))):
+            if torch.equal(inside, torch.arange(inside.numel())):
                 continue
             for site in group.sites:
                 found = orders.setdefault(site.name, [])
-                if not found or found[-1][0] != site.axes:
-                    shape = state[site.name].shape
-                    length = math.prod(shape[axis] for axis in site.axes)
-                    found.append((site.axes, torch.arange(length)))
-                order = found[-1][1]
-                order[site.positions] = order[site.positions[inside]]
+                order = site_order(site, inside, self.symmetry.shapes[site.name])
+                if found and found[-1][0] == site.axes:
+                    order = found.pop()[1][order]
+                found.append((site.axes, order))
         return orders
 
 
@@ -245,27 +248,34 @@ def units(tensor: Tensor, site: Site) -> Tensor:
     Everything else is the unit's places, then the tensor's other axes.
     """
     flat, axis = flattened(tensor, site.axes)
-    rows, positions = flat.movedim(axis, 0), site.positions.flatten()
-    if not torch.equal(positions, torch.arange(len(rows))):
-        rows = rows.index_select(0, positions.to(tensor.device))
-    return rows.reshape(len(site.positions), -1)
+    rows, positions = flat.movedim(axis, 0), site.positions
+    if not site.consecutive or positions.numel() != rows.shape[0]:
+        rows = rows.index_select(0, positions.flatten().to(tensor.device))
+    return rows.reshape(positions.shape[0], -1)
 
 
-def permute_site(tensor: Tensor, site: Site, indices: Tensor) -> Tensor:
-    """Permute one group's units in a tensor.
+def site_order(
+    site: Site, units: Tensor, shape: Sequence[int], order: Tensor | None = None
+) -> Tensor:
+    """Return whose place each position takes on the axes of a site.
 
     Parameters
     ----------
-    tensor
-        A parameter or buffer.
     site
-        Where the units are in it.
-    indices
+        Where units are in a tensor.
+    units
         ``(copies * size,)``: which unit comes in each unit's place.
+    shape
+        Of the tensor.
+    order
+        Of the positions where no unit is; by default they are in place.
     """
-    order = torch.arange(math.prod(tensor.shape[axis] for axis in site.axes))
-    order[site.positions] = site.positions[indices.to(site.positions.device)]
-    return reordered(tensor, site.axes, order)
+    length = math.prod(shape[axis] for axis in site.axes)
+    if site.consecutive and units.numel() == length:
+        return units  # each position is a unit of its own
+    order = torch.arange(length) if order is None else order.clone()
+    order[site.positions] = site.positions[units]
+    return order
 
 
 def reordered(tensor: Tensor, axes: tuple[int, ...], order: Tensor) -> Tensor:

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
+import torch
 from torch import Tensor
 
 from lmc.graph import Graph, State
@@ -30,6 +32,14 @@ class Site:
     name: str
     axes: tuple[int, ...]
     positions: Tensor = field(repr=False)
+
+    @cached_property
+    def consecutive(self) -> bool:
+        """Whether the positions are 0, 1, 2, and so on, unit by unit."""
+        return torch.equal(
+            self.positions.flatten(),
+            torch.arange(self.positions.numel(), device=self.positions.device),
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,33 +1,33 @@
-"""How fast, as ratios of two things measured in the same run: ``make bench``.
+"""What weight matching, activation matching and curves take: ``make bench``.
 
-``python -m lmc.benchmarks.library`` compares weight matching with the readable one,
-which computes all costs anew at each step, activation matching in one pass with a pass
-for each layer, and a curve with separate evaluations of its points.
+Each row is a ratio of two things that are measured in turns in the same run, on one
+thread: ``python -m lmc.benchmarks.library``.
 """
 
-import argparse
-import json
-import statistics
-import sys
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, partial
 from typing import Any, Literal
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from lmc.benchmarks.comparing import Comparison, arguments, compare, report
 from lmc.discovery import discover
 from lmc.graph import State
 from lmc.interpolation import LAMBDAS, curve, evaluate, interpolate
 from lmc.matching import (
     Matching,
     activation_matching,
+    activations,
     plain_weight_matching,
+    straight_through,
     weight_matching,
 )
 from lmc.models import VGG, ResNet
+from lmc.observing import observe_both
+from lmc.permutation import Permutation
 from lmc.symmetry import Symmetry
 
 VGG16: tuple[int | Literal["M"], ...] = (
@@ -36,75 +36,30 @@ VGG16: tuple[int | Literal["M"], ...] = (
 )
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Seconds of two ways to compute the same thing.
+class ResidualMLP(nn.Module):
+    """A stream between two layers, with blocks of two layers each beside it."""
 
-    Attributes
-    ----------
-    what
-        The two ways.
-    baseline, ours
-        Seconds of each repetition; those of one number were taken one after the
-        other.
-    same
-        What was compared of the results.
-    """
-
-    what: str
-    baseline: tuple[float, ...]
-    ours: tuple[float, ...]
-    same: str
-
-    @property
-    def ratios(self) -> list[float]:
-        """How many times ours is faster, for each repetition."""
-        return [b / o for b, o in zip(self.baseline, self.ours, strict=True)]
-
-    def line(self) -> str:
-        """Write a row of the table."""
-        ratios = sorted(self.ratios)
-        return (
-            f"{self.what:<58} {statistics.median(self.baseline):8.2f} s"
-            f" {statistics.median(self.ours):8.2f} s"
-            f" {statistics.median(ratios):6.1f} [{ratios[0]:.1f}..{ratios[-1]:.1f}]"
-            f"  {self.same}"
+    def __init__(self, inputs: int, width: int, blocks: int):
+        super().__init__()
+        self.first, self.last = nn.Linear(inputs, width), nn.Linear(width, 10)
+        layers = (nn.Linear(width, width) for _ in range(2 * blocks))
+        self.blocks = nn.ModuleList(
+            nn.Sequential(one, nn.ReLU(), other)
+            for one, other in zip(layers, layers, strict=True)
         )
 
-
-def compare(
-    what: str,
-    baseline: Callable[[], Any],
-    ours: Callable[[], Any],
-    same: Callable[[Any, Any], str],
-    repeats: int,
-) -> Comparison:
-    """Measure two ways in turns; raise ``AssertionError`` if results differ.
-
-    Parameters
-    ----------
-    what
-        The two ways, in words.
-    baseline, ours
-        What is timed.
-    same
-        Asserts that two results agree, and says in what.
-    repeats
-        Number of turns.
-    """
-    seconds: tuple[list[float], list[float]] = ([], [])
-    said = ""
-    for _ in range(repeats):
-        results = []
-        for run, taken in zip((baseline, ours), seconds, strict=True):
-            start = time.perf_counter()
-            results.append(run())
-            taken.append(time.perf_counter() - start)
-        said = same(*results)
-    return Comparison(what, tuple(seconds[0]), tuple(seconds[1]), said)
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, C, H, W)`` to ``(N, 10)``."""
+        x = self.first(x.flatten(1))
+        for block in self.blocks:
+            x = x + 0.1 * block(x)
+        return self.last(F.relu(x))
 
 
-def networks(make: Callable[[], nn.Module]) -> tuple[nn.Module, State, State]:
+Make = Callable[[], nn.Module]
+
+
+def networks(make: Make) -> tuple[nn.Module, State, State]:
     """Return a model and two fresh networks of it."""
     models = []
     for seed in (0, 1):
@@ -113,46 +68,172 @@ def networks(make: Callable[[], nn.Module]) -> tuple[nn.Module, State, State]:
     return models[0], models[0].state_dict(), models[1].state_dict()
 
 
+@cache
+def found_for(make: Make, size: int) -> tuple[Symmetry, State, State]:
+    """Return the groups of a model, and two fresh networks of it."""
+    model, a, b = networks(make)
+    return discover(model, torch.zeros(2, 3, size, size), certify=False), a, b
+
+
+def seeded() -> torch.Generator:
+    """Return a source of the same numbers each time."""
+    return torch.Generator().manual_seed(0)
+
+
 def weight_matchings(
     what: str,
-    make: Callable[[], nn.Module],
+    make: Make,
     size: int,
     repeats: int,
     dtype: torch.dtype = torch.float64,
+    by: str = "processor",
 ) -> Comparison:
-    """Weight matching against the readable one, which is in float64."""
-    model, a, b = networks(make)
-    symmetry = discover(model, torch.zeros(2, 3, size, size))
+    """One descent against the readable one, which is in float64."""
+    symmetry, a, b = found_for(make, size)
 
-    def seeded() -> torch.Generator:
-        return torch.Generator().manual_seed(0)
-
-    def same(baseline: Matching, ours: Matching) -> str:
-        assert ours.objective >= baseline.objective * (1 - 1e-3)
-        return (
-            f"objective {baseline.objective:.4f} / {ours.objective:.4f}, "
-            f"{baseline.solves} / {ours.solves} assignments"
+    def ours() -> Matching:
+        return weight_matching(
+            symmetry, a, b, generator=seeded(), start="identity", dtype=dtype
         )
 
     return compare(
-        f"weight matching, {what}: all anew / changes, {str(dtype)[6:]}",
+        f"weight matching, {what}: readable / ours, {str(dtype)[6:]}",
         lambda: plain_weight_matching(symmetry, a, b, generator=seeded()),
-        lambda: weight_matching(symmetry, a, b, generator=seeded(), dtype=dtype),
-        same,
+        ours,
+        no_worse,
         repeats,
+        by,
     )
 
 
-def activation_matchings(
-    what: str, make: Callable[[], nn.Module], size: int, repeats: int
-) -> Comparison:
-    """Activation matching in one pass against a pass for each group."""
-    model, a, b = networks(make)
-    symmetry = discover(model, torch.zeros(2, 3, size, size))
-    generator = torch.Generator().manual_seed(0)
-    batches = [
-        (torch.randn(32, 3, size, size, generator=generator), None) for _ in range(2)
+def default_starts(what: str, make: Make, size: int, repeats: int) -> Comparison:
+    """Weight matching as it is by default against one descent."""
+    symmetry, a, b = found_for(make, size)
+    return compare(
+        f"weight matching, {what}: from the identity / the better of two starts",
+        lambda: weight_matching(symmetry, a, b, generator=seeded(), start="identity"),
+        lambda: weight_matching(symmetry, a, b, generator=seeded()),
+        no_worse,
+        repeats,
+        "processor",
+    )
+
+
+def no_worse(baseline: Matching, ours: Matching) -> str:
+    """Compare two objectives."""
+    assert ours.objective >= baseline.objective * (1 - 1e-3)
+    return (
+        f"objective {baseline.objective:.4f} / {ours.objective:.4f}, "
+        f"{baseline.solves} / {ours.solves} assignments"
+    )
+
+
+def searches(what: str, make: Make, size: int, repeats: int) -> Comparison:
+    """A straight-through search against one with a new weight matching each step."""
+    symmetry, a, b = found_for(make, size)
+    batches = labelled_noise(4, 8, size)
+    search = partial(straight_through, symmetry, a, b, batches, epochs=2, lr=1e-3)
+
+    def same(baseline: float, ours: Matching) -> str:
+        assert abs(baseline - ours.objective) < 1e-6
+        return f"loss {-baseline:.4f} / {-ours.objective:.4f}"
+
+    return compare(
+        f"straight-through, {what}: a matching each step / one descent",
+        lambda: projected_anew(symmetry, a, b, batches, epochs=2, lr=1e-3),
+        lambda: search(generator=seeded()),
+        same,
+        repeats,
+        "processor",
+    )
+
+
+def projected_anew(
+    symmetry: Symmetry,
+    a: State,
+    b: State,
+    batches: Sequence[tuple[Tensor, Tensor]],
+    epochs: int,
+    lr: float,
+) -> float:
+    """Return minus the least loss of a search by calls of weight matching."""
+    graph, generator = symmetry.graph, seeded()
+    auxiliary = {name: a[name].clone() for name in graph.parameters}
+    optimizer = torch.optim.Adam(auxiliary.values(), lr=lr)
+    here = Permutation.identity(symmetry)
+
+    def project() -> tuple[Permutation, dict[str, Tensor]]:
+        goal = {**a, **auxiliary}
+        found = weight_matching(symmetry, goal, b, generator=generator, start=here)
+        moved = found.permutation
+        return moved, interpolate(a, moved.apply(b), 0.5)
+
+    @torch.no_grad()
+    def loss(state: State) -> float:
+        losses = [F.cross_entropy(graph.run(state, x), y) for x, y in batches]
+        return float(torch.stack(losses).mean())
+
+    here, middle = project()
+    least = loss(middle)
+    for _ in range(epochs):
+        for x, y in batches:
+            leaves = [middle[name].requires_grad_() for name in auxiliary]
+            value = F.cross_entropy(graph.run(middle, x), y)
+            gradients = torch.autograd.grad(value, leaves)
+            for own, gradient in zip(auxiliary.values(), gradients, strict=True):
+                own.grad = gradient / 2
+            optimizer.step()
+            here, middle = project()
+        least = min(least, loss(middle))
+    return -least
+
+
+def labelled_noise(count: int, samples: int, size: int) -> list[tuple[Tensor, Tensor]]:
+    """Return batches of random images and labels."""
+    generator = seeded()
+    return [
+        (
+            torch.randn(samples, 3, size, size, generator=generator),
+            torch.randint(10, (samples,), generator=generator),
+        )
+        for _ in range(count)
     ]
+
+
+def taps_in_memory(what: str, make: Make, size: int, repeats: int) -> Comparison:
+    """Memory of activation matching against keeping all activations in float64."""
+    symmetry, a, b = found_for(make, size)
+    batches = labelled_noise(1, 32, size)
+
+    def kept(*arguments: Any) -> Iterator[tuple[str, Tensor, Tensor]]:
+        taps = observe_both(*arguments)
+        return iter([(node, one.double(), two.double()) for node, one, two in taps])
+
+    def all_kept() -> Matching:
+        with mock.patch.object(activations, "observe_both", kept):
+            return activation_matching(symmetry, a, b, batches)
+
+    return compare(
+        f"activation matching, {what}: all activations kept / moments only",
+        all_kept,
+        lambda: activation_matching(symmetry, a, b, batches),
+        lambda baseline, ours: equal(baseline.permutation.indices, ours),
+        repeats,
+        "memory",
+    )
+
+
+def equal(baseline: Mapping[str, Tensor], ours: Matching) -> str:
+    """Assert that permutations are equal."""
+    for name, indices in baseline.items():
+        assert torch.equal(indices, ours.permutation.indices[name])
+    return f"{len(baseline)} equal permutations"
+
+
+def activation_matchings(what: str, make: Make, size: int, repeats: int) -> Comparison:
+    """Activation matching in one pass against a pass for each group."""
+    symmetry, a, b = found_for(make, size)
+    batches = labelled_noise(2, 32, size)
 
     def layer_by_layer() -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}
@@ -169,33 +250,20 @@ def activation_matchings(
             found |= one.permutation.indices
         return found
 
-    def same(baseline: dict[str, Tensor], ours: Any) -> str:
-        for name, indices in baseline.items():
-            assert torch.equal(indices, ours.permutation.indices[name])
-        return f"{len(baseline)} equal permutations"
-
     return compare(
         f"activation matching, {what}: a pass a group / one pass",
         layer_by_layer,
         lambda: activation_matching(symmetry, a, b, batches),
-        same,
+        equal,
         repeats,
+        "processor",
     )
 
 
-def curves(
-    what: str, make: Callable[[], nn.Module], size: int, repeats: int
-) -> Comparison:
+def curves(what: str, make: Make, size: int, repeats: int) -> Comparison:
     """A curve against evaluations of its points in a model of their own."""
     model, a, b = networks(make)
-    generator = torch.Generator().manual_seed(0)
-    batches = [
-        (
-            torch.randn(64, 3, size, size, generator=generator),
-            torch.randint(10, (64,), generator=generator),
-        )
-        for _ in range(2)
-    ]
+    batches = labelled_noise(2, 64, size)
 
     def separately() -> list[float]:
         losses = []
@@ -216,52 +284,53 @@ def curves(
         lambda: curve(model, a, b, batches),
         same,
         repeats,
+        "processor",
     )
-
-
-def report(comparisons: Sequence[Comparison], path: str | None) -> None:
-    """Write comparisons as JSON, if a path is given."""
-    if path is not None:
-        with open(path, "w", encoding="utf-8") as file:
-            json.dump([asdict(found) for found in comparisons], file, indent=1)
-
-
-def arguments(prog: str, about: str | None, given: Sequence[str] | None) -> Any:
-    """Read the options that all benchmarks have."""
-    parser = argparse.ArgumentParser(prog=prog, description=about)
-    parser.add_argument("--quick", action="store_true", help="small sizes, to try it")
-    parser.add_argument("--repeats", type=int, default=3, metavar="N")
-    parser.add_argument("--json", metavar="FILE", help="write seconds there too")
-    return parser.parse_args(given)
 
 
 def main(given: Sequence[str] | None = None) -> None:
     """Measure everything and print a table."""
     options = arguments("python -m lmc.benchmarks.library", __doc__, given)
     if options.quick:
-        nets: dict[str, Callable[[], nn.Module]] = {
+        size = 8
+        short: dict[str, Make] = {
+            "small MLP": lambda: ResidualMLP(3 * 8 * 8, 8, 2),
+        }
+        large: dict[str, Make] = {
             "small VGG": lambda: VGG((8, "M", 16, 16, "M"), in_channels=3),
             "small ResNet": lambda: ResNet((8, 16), (1, 1), in_channels=3),
         }
-        size = 8
     else:
-        nets = {
+        size = 32
+        half = partial(ResNet, (8, 16, 32), (3, 3, 3), in_channels=3)
+        short = {
+            "ResNet20 half": half,
+            "ResNet20 half BatchNorm": partial(half, norm="bn"),
+            "residual MLP 110": lambda: ResidualMLP(3 * 32 * 32, 32, 54),
+        }
+        large = {
             "VGG16": lambda: VGG(VGG16, in_channels=3),
             "ResNet20 4x": lambda: ResNet((64, 128, 256), (3, 3, 3), in_channels=3),
         }
-        size = 32
-    print(
-        f"median seconds, and how many times faster [least..most of {options.repeats}]"
-    )
+    rows: list[tuple[Callable[..., Comparison], dict[str, Make]]] = [
+        (weight_matchings, short | large),
+        (partial(weight_matchings, dtype=torch.float32), large),
+        (partial(weight_matchings, by="memory"), large),
+        (default_starts, short | large),
+        (searches, short),
+        (activation_matchings, large),
+        (taps_in_memory, large),
+        (curves, large),
+    ]
+    print(f"medians, and how many times less [least..most of {options.repeats}]")
     found = []
-    in_float32 = partial(weight_matchings, dtype=torch.float32)
-    for measure in (weight_matchings, in_float32, activation_matchings, curves):
+    for measure, nets in rows:
         for what, make in nets.items():
             found.append(measure(what, make, size, options.repeats))
-            print(found[-1].line())
-            sys.stdout.flush()
+            print(found[-1].line(), flush=True)
     report(found, options.json)
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)
     main()

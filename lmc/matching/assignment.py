@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
@@ -151,19 +152,24 @@ def best(scores: Tensor) -> Tensor:
     >>> best(torch.tensor([[1.0, 1.0 + 1e-12], [1.0 - 1e-12, 1.0]]))
     tensor([0, 1])
     """
-    size = len(scores)
-    low, high = map(float, scores.aminmax()) if size else (0.0, 0.0)
-    largest = max(-low, high)
+    values = scores.numpy()
+    size = len(values)
+    largest = max(-float(values.min()), float(values.max())) if size else 0.0
     exponent = 0
     if 0 < largest < math.inf:
         # By a power of two, which loses no bit and which noise hardly changes; cut at
         # thirds, where no short binary fraction lies for noise to push over.
         exponent = min(STEP_BITS - math.frexp(largest)[1], 1023)
-    steps = (scores.double() * math.ldexp(1.0, exponent)).add_(1 / 3).floor_()
+    steps = values.astype(np.float64)
+    steps *= math.ldexp(1.0, exponent)
+    steps += 1 / 3
+    np.floor(steps, out=steps)
     # Less than a step in all, and largest where equal units keep their order.
-    place = torch.arange(size, dtype=torch.float64)
-    ranked = steps.mul_(size**3).add_(torch.outer(place, place))
-    return torch.from_numpy(linear_sum_assignment(ranked.numpy(), maximize=True)[1])
+    steps *= size**3
+    place = np.arange(size, dtype=np.float64)
+    steps += np.outer(place, place)
+    # Negated in place: the solver would copy what it is to maximize.
+    return torch.from_numpy(linear_sum_assignment(np.negative(steps, out=steps))[1])
 
 
 def _cells(matrix: Tensor, size: int) -> Tensor:

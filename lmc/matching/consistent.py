@@ -230,4 +230,6 @@ def _by_weights(
     generator: torch.Generator,
 ) -> Permutation:
     """From where B is: a descent from elsewhere would forget what was found."""
-    return weight_matching(symmetry, a, b, generator=generator).permutation
+    return weight_matching(
+        symmetry, a, b, generator=generator, start="identity"
+    ).permutation

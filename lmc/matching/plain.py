@@ -13,8 +13,8 @@ from torch import Tensor
 
 from lmc.graph import State
 from lmc.matching.result import Matching
-from lmc.permutation import Permutation, units
-from lmc.symmetry import Symmetry
+from lmc.permutation import Permutation, reordered, site_order, units
+from lmc.symmetry import Site, Symmetry
 
 
 def plain_weight_matching(
@@ -57,17 +57,26 @@ def plain_weight_matching(
         name: [site for site in group.sites if site.name not in statistics]
         for name, group in symmetry.groups.items()
     }
-    names = list(dict.fromkeys(s.name for found in sites.values() for s in found))
-    goal = {name: a[name].double() for name in names}
-    double = {name: tensor.double() for name, tensor in b.items()}
-    indices = dict(Permutation.identity(symmetry).indices)
+    acting: dict[str, list[tuple[str, Site]]] = {}
+    for group, found in sites.items():
+        for site in found:
+            acting.setdefault(site.name, []).append((group, site))
+    goal = {name: a[name].double() for name in acting}
+    double = {name: b[name].double() for name in acting}
+    indices = {
+        name: torch.arange(group.size) for name, group in symmetry.groups.items()
+    }
 
-    def permuted() -> dict[str, Tensor]:
-        return Permutation(symmetry, indices).apply(double)
+    def permuted(name: str, but: Site | None = None) -> Tensor:
+        tensor = double[name]
+        for group, site in acting[name]:
+            if site is not but:
+                order = site_order(site, indices[group], tensor.shape)
+                tensor = reordered(tensor, site.axes, order)
+        return tensor
 
     def objective() -> float:
-        now = permuted()
-        return math.fsum(float((goal[name] * now[name]).sum()) for name in names)
+        return math.fsum(float((goal[name] * permuted(name)).sum()) for name in goal)
 
     history = [objective()]
     solves, changed = 0, True
@@ -75,17 +84,18 @@ def plain_weight_matching(
     while changed:
         changed = False
         for position in torch.randperm(len(groups), generator=generator).tolist():
-            group, now = groups[position], permuted()
+            group = groups[position]
+            own = torch.arange(len(indices[group]))
             # What each unit of A has in common with each unit of B, at all its places.
-            costs = torch.stack(
-                [units(goal[s.name], s) @ units(now[s.name], s).T for s in sites[group]]
-            ).sum(0)
+            costs = torch.zeros(len(own), len(own), dtype=torch.float64)
+            for site in sites[group]:
+                theirs = permuted(site.name, but=site)
+                costs += units(goal[site.name], site) @ units(theirs, site).T
             partners = torch.from_numpy(linear_sum_assignment(costs, maximize=True)[1])
             solves += 1
-            gain = float(costs[torch.arange(len(partners)), partners].sum())
-            gain -= float(costs.trace())
+            gain = float(costs[own, partners].sum() - costs[own, indices[group]].sum())
             if gain > 1e-12:
-                indices[group] = indices[group][partners]
+                indices[group] = partners
                 history.append(history[-1] + gain)
                 changed = True
     history[-1] = objective()

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from lmc.batches import as_arguments, labelled
 from lmc.graph import State
 from lmc.interpolation import interpolate
-from lmc.matching.descent import Descent, Pair
+from lmc.matching.descent import Descent
+from lmc.matching.pair import Pair
 from lmc.matching.result import Matching
 from lmc.permutation import Permutation
 from lmc.symmetry import Symmetry
@@ -107,7 +108,7 @@ def straight_through(
     descent = Descent(Pair(symmetry, start_from, b), torch.float64)
 
     def between() -> tuple[Permutation, dict[str, Tensor]]:
-        here = Permutation.from_moved(symmetry, descent.moved)
+        here = descent.permutation()
         return here, interpolate(a, here.apply(b), lam)
 
     descent.run(generator, max_sweeps)

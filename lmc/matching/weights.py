@@ -1,17 +1,21 @@
 """Weight matching: coordinate descent over linear assignment problems."""
 
+import math
 import time
-from functools import cache
 from itertools import accumulate
 from typing import Literal
 
 import torch
 
 from lmc.graph import State
-from lmc.matching.descent import SLACK, Descent, Moved, Pair
+from lmc.matching.descent import SLACK, Descent
+from lmc.matching.pair import Pair
 from lmc.matching.result import Matching
 from lmc.permutation import Permutation
 from lmc.symmetry import Symmetry
+
+_Descended = tuple[Descent, list[float]]
+"""A descent at its end, and the objective at its start and after each step."""
 
 
 def weight_matching(
@@ -22,7 +26,7 @@ def weight_matching(
     generator: torch.Generator,
     buffers: bool = False,
     max_sweeps: int = 100,
-    start: Literal["identity", "forward"] | Permutation = "identity",
+    start: Literal["both", "identity", "forward"] | Permutation = "both",
     restarts: int = 1,
     dtype: torch.dtype = torch.float64,
 ) -> Matching:
@@ -57,15 +61,17 @@ def weight_matching(
     max_sweeps
         Upper bound on the number of sweeps over all groups.
     start
-        Where the descent starts: at the identity, as in the reference; at a given
-        permutation; or, with ``"forward"``, at what a
-        first pass finds that goes from the inputs on and compares only weights whose
-        other axes have been matched before.  Deep residual networks and transformers
-        need it to be recovered from a random permutation.  Where that descent ends
-        farther from A than B was, one from the identity takes its place.
+        Where the descent starts: with ``"identity"`` at B as it is, as in the
+        reference; with ``"forward"`` at what a first pass finds that goes from the
+        inputs on and compares only weights whose other axes have been matched before;
+        or at a given permutation.  Deep residual networks and transformers need
+        ``"forward"`` to be recovered from a random permutation.  Where that descent
+        ends farther from A than B was, one from the identity takes its place.  With
+        ``"both"`` there is one from each of the two, and the better is kept: the
+        forward one if its objective is higher by more than rounding.
     restarts
-        Number of descents, each in an order of its own; the best one is returned,
-        with the solves and seconds of all.
+        Number of descents (with ``"both"``, of pairs of them), each in an order of its
+        own; the best one is returned, with the solves and seconds of all.
     dtype
         Precision in which costs are computed, ``torch.float64`` or
         ``torch.float32``.  The objective that is returned is in float64 always.
@@ -101,8 +107,10 @@ def weight_matching(
     began = time.perf_counter()
     if isinstance(start, Permutation):
         start = Permutation(symmetry, start.indices)  # refuses those of another model
-    elif start not in ("identity", "forward"):
-        raise ValueError(f"unknown start {start!r}: choose 'identity' or 'forward'")
+    elif start not in ("both", "identity", "forward"):
+        raise ValueError(
+            f"unknown start {start!r}: choose 'both', 'identity' or 'forward'"
+        )
     if restarts < 1:
         raise ValueError(
             f"restarts is a number of descents, at least 1: got {restarts}"
@@ -111,30 +119,36 @@ def weight_matching(
         raise ValueError(f"costs in {dtype} are too coarse: use float64 or float32")
     pair = Pair(symmetry, a, b, buffers)
 
-    def descended(descent: Descent) -> tuple[list[float], Moved, int]:
-        begin = pair.objective(Permutation.from_moved(symmetry, descent.moved))
-        rises = descent.run(generator, max_sweeps)
-        return [*accumulate(rises, initial=begin)], descent.moved, descent.solves
-
-    unmoved = cache(lambda: pair.objective(Permutation.identity(symmetry)))
-    found = []
-    for _ in range(restarts):
+    def descended(start: Literal["identity", "forward"] | Permutation) -> _Descended:
         descent = Descent(pair, dtype)
         if isinstance(start, Permutation):
             descent.go_to(start)
         elif start == "forward":
             descent.go_forward()
-        found.append(descended(descent))
-        if start == "forward" and found[-1][0][-1] < unmoved():
-            found.append(descended(Descent(pair, dtype)))
-    history, moved, _ = max(found, key=lambda descent: descent[0][-1])
-    permutation = Permutation.from_moved(symmetry, moved)
+        begin = descent.objective()
+        rises = descent.run(generator, max_sweeps)
+        descent.forget_costs()  # which would take memory until the last descent ends
+        return descent, [*accumulate(rises, initial=begin)]
+
+    found: list[_Descended] = []
+    for _ in range(restarts):
+        if start == "both":
+            found += [descended("identity"), descended("forward")]
+            continue
+        found.append(descended(start))
+        if start == "forward" and found[-1][1][-1] < math.fsum(pair.unmoved.values()):
+            found.insert(-1, descended("identity"))
+    best, history = found[0]
+    for other, its_history in found[1:]:
+        # Equal up to rounding is no gain: matching again and again would never end.
+        if its_history[-1] - history[-1] > 1e-9 * abs(history[-1]):
+            best, history = other, its_history
     # Summed once more: the history has gathered the rounding of every step.
-    objective = pair.objective(permutation)
+    objective = best.objective()
     return Matching(
-        permutation,
+        best.permutation(),
         objective,
         (*history[:-1], objective),
-        sum(solves for _, _, solves in found),
+        sum(descent.solves for descent, _ in found),
         time.perf_counter() - began,
     )

@@ -141,10 +141,14 @@ SHAPES = (
 )
 
 
-def match(kind: str, a: State, b: State, **options) -> Matching:
-    """Weight matching with a fixed order of the groups."""
-    generator = torch.Generator().manual_seed(0)
-    return weight_matching(symmetry(kind), a, b, generator=generator, **options)
+def match(
+    kind: str, a: State, b: State, *, start="identity", seed=0, **options
+) -> Matching:
+    """Weight matching with a fixed order of the groups, from the identity."""
+    generator = torch.Generator().manual_seed(seed)
+    return weight_matching(
+        symmetry(kind), a, b, generator=generator, start=start, **options
+    )
 
 
 def inner(a: State, b: State, names) -> float:
@@ -313,15 +317,45 @@ def test_forward_start_ends_no_farther_than_the_network_is(seed):
     )
 
 
+def apart(kind: str, a: State, b: State, starts: list[str]) -> list[Matching]:
+    """One descent from each start, with the random numbers of one generator."""
+    generator = torch.Generator().manual_seed(0)
+    return [
+        weight_matching(symmetry(kind), a, b, generator=generator, start=start)
+        for start in starts
+    ]
+
+
 def test_restarts_return_the_best_of_the_descents():
     """Orders differ between descents; solves are those of all."""
     a, b = state("vgg", 3), state("vgg", 4)
-    generator = torch.Generator().manual_seed(0)
-    alone = [weight_matching(symmetry("vgg"), a, b, generator=generator)]
-    alone += [weight_matching(symmetry("vgg"), a, b, generator=generator)]
+    alone = apart("vgg", a, b, ["identity", "identity"])
     both = match("vgg", a, b, restarts=2)
     assert both.objective == max(found.objective for found in alone)
     assert both.solves == sum(found.solves for found in alone)
+
+
+def test_the_default_is_the_better_of_two_descents():
+    """Of those from the identity and forward; each is the better one somewhere."""
+    better = set()
+    for seed in (0, 6):
+        a, b = state("resnet", seed), state("resnet", seed + 100)
+        alone = apart("resnet", a, b, ["identity", "forward"])
+        generator = torch.Generator().manual_seed(0)
+        both = weight_matching(symmetry("resnet"), a, b, generator=generator)
+        best = max(alone, key=lambda found: found.objective)
+        assert both.objective == pytest.approx(best.objective, rel=1e-8)
+        assert both.solves == sum(found.solves for found in alone)
+        better |= {number for number, found in enumerate(alone) if found is best}
+    assert better == {0, 1}
+
+
+def test_a_forward_descent_no_better_than_the_other_is_not_taken():
+    """From where nothing is to be gained nothing moves, equal units in other orders."""
+    a = {name: torch.ones_like(tensor) for name, tensor in state("mlp", 0).items()}
+    found = match("mlp", a, a, start="both")
+    assert repr(found.permutation).endswith("0 of 8 units move")
+    assert found.history == (found.objective,)
 
 
 def test_costs_in_float32_give_an_objective_in_float64():
@@ -338,7 +372,10 @@ def test_costs_in_float32_give_an_objective_in_float64():
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"start": "backward"}, "unknown start 'backward': choose 'identity' or"),
+        (
+            {"start": "backward"},
+            "unknown start 'backward': choose 'both', 'identity' or",
+        ),
         ({"restarts": 0}, "a number of descents, at least 1: got 0"),
         ({"dtype": torch.bfloat16}, "costs in torch.bfloat16 are too coarse"),
     ],

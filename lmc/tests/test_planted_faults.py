@@ -87,7 +87,7 @@ FAULTS = {
         ("test_renormalization.py::test_statistics_are_those_of_numpy[vgg]",),
     ),
     "biases-left-out-of-the-cost": Fault(
-        "matching/descent.py",
+        "matching/pair.py",
         "left_out = {name for norm in norms for name in (norm.mean, norm.variance)}",
         "left_out = {name for name in symmetry.shapes if 'weight' not in name}",
         (
