@@ -403,6 +403,17 @@ class Algebra:
         if axes.named is not None:
             self._pin(axes.named)
 
+    def same(self, one: Block, other: Block) -> bool:
+        """Whether the units of two blocks move together, position by position."""
+        if one.units.shape != other.units.shape:
+            return False
+        pairs = zip(
+            one.units.ravel().tolist(), other.units.ravel().tolist(), strict=True
+        )
+        return bool((one.places == other.places).all()) and all(
+            self.units.leader(a) == self.units.leader(b) for a, b in pairs
+        )
+
     def free(self, axes: Axes) -> bool:
         """Whether any unit over a tensor's axes, or named by it, is not pinned."""
         named = () if axes.named is None else (axes.named,)

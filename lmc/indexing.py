@@ -105,12 +105,7 @@ def _index(call: Call) -> Axes:
     at = [dim for dim, index in enumerate(indices) if index is not None]
     first = indices[at[0]]
     if len(at) == 1 and first.meta["val"].dtype is not torch.bool:
-        known = call.shapes.constants.get(first)
-        if known is None or known.ndim != 1:
-            return _chosen(call, features, at[0], call.shapes[first])
-        size = features.sizes[at[0]]
-        index = known.numpy().astype(np.int64) % size
-        return replace(call.algebra.take(features, at[0], index), named=features.named)
+        return _selected(call, features, at[0], first)
     call.positions.pin_named(features)
     for dim in at:
         call.algebra.pin(call.shapes[indices[dim]])
@@ -132,7 +127,7 @@ def _index(call: Call) -> Axes:
 
 @rule("index_select", names=True)
 def _index_select(call: Call) -> Axes:
-    return _chosen(call, call.axes(0), call.dim(1, call.axes(0)), call.axes(2))
+    return _selected(call, call.axes(0), call.dim(1, call.axes(0)), call.given(2))
 
 
 @rule("embedding", names=True)
@@ -150,7 +145,7 @@ def _gather(call: Call) -> Axes:
     if not named:
         features = call.algebra.pin(features, [dim])
     own = [*range(dim), -1, *range(dim + 1, rank)]
-    terms = [(features, own), (Axes(index.sizes, index.blocks), range(rank))]
+    terms = [(features, own), (replace(index, named=None), range(rank))]
     terms += [(axes, [-1]) for axes in named]
     return call.algebra.combine(terms, range(rank), call.sizes)
 
@@ -169,7 +164,7 @@ def _scatter(call: Call) -> Axes:
         base = replace(base, even=base.even - {dim})
     own = [*range(dim), -1, *range(dim + 1, rank)]
     terms: list[tuple[Axes, Sequence[int]]] = [(base, range(rank))]
-    terms += [(Axes(index.sizes, index.blocks), own)]
+    terms += [(replace(index, named=None), own)]
     terms += [(axes, own) for axes in sources]
     terms += [(axes, [dim]) for axes in named]
     return call.algebra.combine(terms, range(rank), call.sizes)
@@ -179,7 +174,7 @@ def _scatter(call: Call) -> Axes:
 def _one_hot(call: Call) -> Axes:
     index, rank = call.axes(0), len(call.sizes)
     terms: list[tuple[Axes, Sequence[int]]] = [
-        (Axes(index.sizes, index.blocks), range(rank - 1))
+        (replace(index, named=None), range(rank - 1))
     ]
     terms += [(axes, [rank - 1]) for axes in _named(call, index, call.sizes[-1])]
     return call.algebra.combine(terms, range(rank), call.sizes)
@@ -196,7 +191,7 @@ def _counts(call: Call) -> Axes:
         raise Refused("no rule for bins that are no positions in")
     named = _named(call, features, bins)
     rank = len(features.sizes)
-    rows = Axes(features.sizes, features.blocks)
+    rows = replace(features, named=None)
     terms = [(rows, range(rank)), *((axes, [rank]) for axes in named)]
     return call.algebra.combine(terms, [rank], call.sizes)
 
@@ -219,14 +214,13 @@ def _grouped(call: Call) -> Axes:
     rows, weight = call.axes(0), call.axes(1)
     if len(rows.sizes) != 2 or len(weight.sizes) != 3 or not call.has(2):
         raise Refused("no rule for other products than of rows with matrices in")
-    count, experts = rows.sizes[0], weight.sizes[0]
-    if count % experts:
-        raise Refused("rows that are not sorted by what they name in")
-    split = call.algebra.reshape(rows, (experts, count // experts, rows.sizes[1]))
+    experts = weight.sizes[0]
+    count = _length(call, experts)
+    split = call.algebra.reshape(rows, (experts, count, rows.sizes[1]))
     made = call.algebra.combine(
         [(split, [0, 1, 2]), (weight, [0, 2, 3]), (call.axes(2), [0])],
         [0, 1, 3],
-        (experts, count // experts, weight.sizes[2]),
+        (experts, count, weight.sizes[2]),
         product=True,
     )
     return call.algebra.reshape(made, call.sizes)
@@ -273,18 +267,24 @@ def _runs(call: Call, features: Axes, named: Block) -> Block:
     if len(features.sizes) > 1:
         raise Refused("no rule for names on several axes in")
     (rows,), count = features.sizes, len(named.units)
-    listed = call.given(0)
-    if not isinstance(listed.meta["val"].shape[0], torch.SymInt):
-        raise Refused("rows of all samples whose number is fixed in")
-    if rows % count:
-        if call.shapes.factor % count:
-            raise TooFew(count // gcd(rows, count))
-        raise Refused(f"{rows} rows that can't be shared out among {count} units in")
-    each = rows // count
+    if not isinstance(call.given(0).meta["val"].shape[0], torch.SymInt):
+        raise Refused(f"{rows} rows, whatever the number of samples, in")
+    each = _length(call, count)
     at, place = np.arange(rows) // each, np.arange(rows) % each
     if call.given("descending", False):
         at = at[::-1]
     return Block((0,), named.units[at], named.places[at] * each + place)
+
+
+def _length(call: Call, runs: int) -> int:
+    """How long each run of rows is when all are equally long."""
+    rows = call.axes(0).sizes[0]
+    if rows % runs == 0:
+        return rows // runs
+    dynamic = isinstance(call.given(0).meta["val"].shape[0], torch.SymInt)
+    if dynamic and call.shapes.factor % runs:
+        raise TooFew(runs // gcd(rows, runs))
+    raise Refused(f"{rows} rows that can't be shared out among {runs} units in")
 
 
 def _named(call: Call, index: Axes, size: int) -> list[Axes]:
@@ -302,6 +302,15 @@ def _check_sizes(features: Axes, index: Axes, dim: int) -> None:
     for axis, (size, own) in enumerate(zip(features.sizes, index.sizes, strict=True)):
         if axis != dim and size != own:
             raise Refused("no rule for fewer indices than positions in")
+
+
+def _selected(call: Call, table: Axes, dim: int, index: Node) -> Axes:
+    """Entries of a table, by a list in the model's code or by what it computes."""
+    known = call.shapes.constants.get(index)
+    if known is None or known.ndim != 1:
+        return _chosen(call, table, dim, call.shapes[index])
+    positions = known.numpy().astype(np.int64) % table.sizes[dim]
+    return replace(call.algebra.take(table, dim, positions), named=table.named)
 
 
 def _chosen(call: Call, table: Axes, dim: int, index: Axes) -> Axes:

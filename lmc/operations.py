@@ -36,7 +36,8 @@ ELEMENTWISE = (
     | SUMS
     | frozenset(
         "neg mul div floor_divide where masked_fill lerp addcmul zero fill copy "
-        "logical_and logical_or logical_not isnan isinf isfinite nan_to_num".split()
+        "logical_and logical_or logical_not bitwise_and bitwise_or bitwise_not "
+        "isnan isinf isfinite nan_to_num".split()
     )
 )
 """What treats each position alike, with broadcasting."""

@@ -259,19 +259,25 @@ def apply_rule(node: Node, shapes: Shapes) -> None:
 
 def _with_names(call: Call, found: Axes | list[Axes]) -> Axes | list[Axes]:
     """Pass on which units integers name, or pin these."""
-    name = operation_name(call.node)
+    name, given = operation_name(call.node), call.node.all_input_nodes
     if name in _OF_NAMES:
         return found
-    made = found if isinstance(found, list) else [found]
-    for node in call.node.all_input_nodes:
-        for axes in call.shapes.items(node):
-            if axes.named is None:
-                continue
-            if name in MOVES and node is call.node.args[0] and _same_values(call.node):
-                made = [replace(axes_of, named=axes.named) for axes_of in made]
-            else:
-                call.positions.pin_named(axes)
-    return made if isinstance(found, list) else made[0]
+    read = [axes for node in given for axes in call.shapes.items(node)]
+    read = read[:1] if name in MOVES else read
+    named = [axes.named for axes in read if axes.named is not None]
+    if not named:
+        return found
+    moved = name in MOVES or name in ("cat", "concat", "concatenate", "stack")
+    alike = len(named) == len(read) and all(
+        call.algebra.same(named[0], other) for other in named[1:]
+    )
+    if not (moved and alike and _same_values(call.node)):
+        for axes in read:
+            call.positions.pin_named(axes)
+        return found
+    if isinstance(found, Axes):
+        return replace(found, named=named[0])
+    return [replace(axes, named=named[0]) for axes in found]
 
 
 def _same_values(node: Node) -> bool:
@@ -318,9 +324,16 @@ def _factory(call: Call) -> Axes:
         raise Refused("units are told apart by")
     equal = name.removeprefix("new_").removesuffix("_like") in ("zeros", "ones", "full")
     if equal and not call.shapes.changes(call.node):
-        even = frozenset(dim for dim, size in enumerate(call.sizes) if size > 1)
-        return Axes(call.sizes, (), even)
+        return _even(call.sizes)
+    users = [operation_name(user) for user in call.node.users]
+    if equal and users == ["scatter"]:  # nothing else is written into it before
+        return _even(call.sizes)
     return Axes(call.sizes)
+
+
+def _even(sizes: tuple[int, ...]) -> Axes:
+    """A tensor of equal values."""
+    return Axes(sizes, (), frozenset(d for d, size in enumerate(sizes) if size > 1))
 
 
 @rule("glu")

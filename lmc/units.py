@@ -172,7 +172,7 @@ class Units:
         self.pin(units, reason if certain else f"{MAY_BE_FREE}: {reason}")
 
     def coarsen(self, units: Ints) -> bool:
-        """Have :meth:`families` ask for coarser units, if any of these are fine ones."""
+        """Have :meth:`families` ask for coarser units if any of these are fine."""
         fine = self._fine_parameters(units)
         self._too_fine |= fine
         return bool(fine)
