@@ -86,6 +86,7 @@ def _inverse(call: Call) -> Axes:
     order, values = call.given(1)[0], call.given(2)
     if not (
         len(call.given(1)) == 1
+        and not call.given("accumulate", False)
         and _is_order(order)
         and operation_name(values) == "arange"
         and len(values.args) == 1
@@ -212,7 +213,8 @@ def _ends(call: Call) -> Axes:
 @rule(*GROUPED)
 def _grouped(call: Call) -> Axes:
     rows, weight = call.axes(0), call.axes(1)
-    if len(rows.sizes) != 2 or len(weight.sizes) != 3 or not call.has(2):
+    plain = len(rows.sizes) == 2 and len(weight.sizes) == 3 and call.has(2)
+    if not plain or call.has("bias"):
         raise Refused("no rule for other products than of rows with matrices in")
     experts = weight.sizes[0]
     count = _length(call, experts)

@@ -68,9 +68,11 @@ class Shapes:
     def _size(self, size: int | torch.SymInt) -> int:
         if not isinstance(size, torch.SymInt):
             return size
+        hint: int = size.node.hint
         if self.factor == 1:
-            return int(size.node.hint)
-        return int(size.node.expr.subs(self._samples))
+            return hint
+        scaled = size.node.expr.subs(self._samples)
+        return int(scaled) if scaled.is_Integer else hint
 
     def given(self, node: Node) -> tuple[int, ...]:
         """Return the shape of an input; other shapes are computed from its own."""
@@ -314,6 +316,9 @@ def _elementwise(call: Call) -> Axes:
         if call.given(0) in call.shapes.constants:
             call.shapes.constants[call.node] = call.shapes.constants[call.given(0)]
         return call.aligned([call.axes(0)])
+    if name == "copy":  # what it is written into is read elsewhere
+        why = f"{MAY_BE_FREE}: written into another tensor by {where(call.node)}"
+        call.algebra = Algebra(call.shapes.units, why)
     return call.aligned(call.tensors)
 
 
@@ -326,7 +331,7 @@ def _factory(call: Call) -> Axes:
     if equal and not call.shapes.changes(call.node):
         return _even(call.sizes)
     users = [operation_name(user) for user in call.node.users]
-    if equal and users == ["scatter"]:  # nothing else is written into it before
+    if equal and users in (["scatter"], ["scatter_add"]):  # read once, as it is
         return _even(call.sizes)
     return Axes(call.sizes)
 
@@ -388,7 +393,7 @@ def _softmax(call: Call) -> Axes:
     return call.aligned([features])
 
 
-@rule("wrap_with_autocast", "wrap_with_set_grad_enabled")
+@rule("wrap_with_autocast", "wrap_with_set_grad_enabled", names=True)
 def _region(call: Call) -> list[Axes]:
     """A part of the model in another mode: a graph of its own."""
     number = next(

@@ -5,13 +5,10 @@ on where it was interrupted, and needs no network: weights are random, configura
 small.
 """
 
-import argparse
-import json
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lmc.benchmarks import resumable
 from lmc.benchmarks.survey import free_units, recovered
 from lmc.discovery import discover
 from lmc.symmetry import Symmetry
@@ -93,6 +91,28 @@ _TEXT = {
 }
 _GROUPED = {**_TEXT, "num_key_value_heads": 2, "head_dim": 8}
 _EXPERTS = {**_GROUPED, "num_local_experts": 4, "num_experts_per_tok": 2}
+_QWEN_EXPERTS = {
+    **_GROUPED,
+    "num_experts": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 24,
+    "shared_expert_intermediate_size": 20,
+}
+_DEEPSEEK = {
+    **_TEXT,
+    "n_routed_experts": 8,
+    "num_experts_per_tok": 2,
+    "n_group": 2,
+    "topk_group": 1,
+    "n_shared_experts": 1,
+    "moe_intermediate_size": 24,
+    "first_k_dense_replace": 1,
+    "q_lora_rank": 16,
+    "kv_lora_rank": 12,
+    "qk_rope_head_dim": 4,
+    "qk_nope_head_dim": 6,
+    "v_head_dim": 8,
+}
 _GPT2 = {
     **{name: _TEXT[name] for name in ("vocab_size", "bos_token_id", "eos_token_id")},
     "n_embd": 32,
@@ -118,6 +138,9 @@ HUGGING_FACE: dict[str, tuple[str, str, dict[str, Any]]] = {
     "gemma2": ("Gemma2Config", "CausalLM", _GROUPED),
     "phi-3": ("Phi3Config", "CausalLM", _GROUPED),
     "mixtral": ("MixtralConfig", "CausalLM", _EXPERTS),
+    "qwen2-moe": ("Qwen2MoeConfig", "CausalLM", _QWEN_EXPERTS),
+    "gpt-oss": ("GptOssConfig", "CausalLM", _EXPERTS),
+    "deepseek-v3": ("DeepseekV3Config", "CausalLM", _DEEPSEEK),
     "gpt-neox": ("GPTNeoXConfig", "CausalLM", _TEXT),
     "gpt2": ("GPT2Config", "CausalLM", _GPT2),
     "opt": (
@@ -218,10 +241,9 @@ def pinned_rows(symmetry: Symmetry) -> tuple[float, str]:
 
 
 @dataclass(frozen=True)
-class Row:
+class Row(resumable.Row):
     """What was found for one model."""
 
-    model: str
     groups: int
     units: int
     refused: tuple[str, ...]
@@ -270,35 +292,24 @@ def survey(name: str) -> Row:
     )
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Survey all models that the table lacks; write it."""
+def head(rows: Sequence[Row]) -> str:
+    """What the table is of, and how it was made."""
     import timm
     import transformers
 
-    parser = argparse.ArgumentParser(
-        prog="python -m lmc.benchmarks.architectures", description=__doc__
-    )
-    parser.add_argument("models", nargs="*", help="default: all")
-    parser.add_argument("--out", type=Path, default=TABLE)
-    options = parser.parse_args(arguments)
-    chosen = options.models or [*MODELS]
-    # What was done is kept beside the table, so that the next run goes on from there.
-    partial = options.out.with_suffix(".jsonl")
-    lines = partial.read_text().splitlines() if partial.exists() else []
-    rows = {row["model"]: Row(**row) for row in map(json.loads, lines)}
-    for number, name in enumerate(chosen, start=1):
-        if name not in rows:
-            print(f"{number}/{len(chosen)} {name}", file=sys.stderr)
-            rows[name] = survey(name)
-            with partial.open("a") as file:
-                file.write(json.dumps(asdict(rows[name])) + "\n")
-    head = HEAD.format(
+    return HEAD.format(
         torch=torch.__version__.partition("+")[0],
         timm=timm.__version__,
         transformers=transformers.__version__,
     )
-    table = head + "\n".join(rows[name].line() for name in chosen) + "\n"
-    options.out.write_text(table, encoding="utf-8")
+
+
+def main(given: Sequence[str] | None = None) -> None:
+    """Survey all models that the table lacks; write it."""
+    chosen, out = resumable.arguments(
+        "python -m lmc.benchmarks.architectures", __doc__, TABLE, given
+    )
+    resumable.fill(out, chosen or [*MODELS], survey, Row, head)
 
 
 if __name__ == "__main__":

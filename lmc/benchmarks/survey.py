@@ -5,11 +5,9 @@ hour on one core, goes on where it was interrupted, and needs no network: weight
 random.
 """
 
-import argparse
-import json
-import sys
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ import torch
 import torchvision  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
+from lmc.benchmarks import resumable
 from lmc.discovery import discover
 from lmc.matching import weight_matching
 from lmc.permutation import Permutation
@@ -49,10 +48,9 @@ Bounds that were worked out by hand for one model of each family stand in
 
 
 @dataclass(frozen=True)
-class Row:
+class Row(resumable.Row):
     """What was found for one model."""
 
-    model: str
     groups: int
     units: int
     refused: int
@@ -142,35 +140,22 @@ def survey(name: str) -> Row:
     )
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Survey all models that the table lacks; write it."""
-    parser = argparse.ArgumentParser(
-        prog="python -m lmc.benchmarks.survey", description=__doc__
-    )
-    parser.add_argument("models", nargs="*", help="default: all 80 classifiers")
-    parser.add_argument("--out", type=Path, default=TABLE)
-    options = parser.parse_args(arguments)
-    everything = torchvision.models.list_models(module=torchvision.models)
-    chosen = options.models or everything
-    # What was done is kept beside the table until all models are.
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    partial = options.out.with_suffix(".jsonl")
-    lines = partial.read_text().splitlines() if partial.exists() else []
-    rows = {row.model: row for row in (Row(**json.loads(line)) for line in lines)}
-    for number, name in enumerate(chosen, start=1):
-        if name not in rows:
-            print(f"{number}/{len(chosen)} {name}", file=sys.stderr)
-            rows[name] = survey(name)
-            with partial.open("a") as file:
-                file.write(json.dumps(asdict(rows[name])) + "\n")
-    head = HEAD.format(
+def head(rows: Sequence[Row]) -> str:
+    """What the table is of, and how it was made."""
+    return HEAD.format(
         torch=torch.__version__.partition("+")[0],
         torchvision=torchvision.__version__.partition("+")[0],
-        permutations=min(rows[name].permutations for name in chosen),
+        permutations=min(row.permutations for row in rows),
     )
-    table = head + "\n".join(rows[name].line() for name in chosen) + "\n"
-    options.out.write_text(table, encoding="utf-8")
-    partial.unlink(missing_ok=True)
+
+
+def main(given: Sequence[str] | None = None) -> None:
+    """Survey all models that the table lacks; write it."""
+    chosen, out = resumable.arguments(
+        "python -m lmc.benchmarks.survey", __doc__, TABLE, given
+    )
+    everything = torchvision.models.list_models(module=torchvision.models)
+    resumable.fill(out, chosen or everything, survey, Row, head)
 
 
 if __name__ == "__main__":
