@@ -403,7 +403,7 @@ def test_unknown_operation_of_a_module_is_named_by_the_module():
 
 
 def test_unknown_operation_leaves_the_other_groups():
-    """Only what a running product touches is pinned; the layer before keeps its symmetry."""
+    """Only what a running product touches is pinned; the layer before is free."""
     model = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), Products())
     model[2].first = nn.Linear(5, 6)
     assert sites(discover(randomized(model), torch.zeros(2, 4))) == {
