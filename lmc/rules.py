@@ -199,7 +199,7 @@ class Call:
 
 Rule = Callable[[Call], Axes | list[Axes]]
 _RULES: dict[str, Rule] = {}
-_OF_NAMES = {"getitem", *FACTORIES}
+_OF_NAMES = {"getitem", *FACTORIES} - {"tril", "triu"}
 """Operations that handle integers which name units, or don't read them."""
 
 
@@ -232,6 +232,9 @@ def apply_rule(node: Node, shapes: Shapes) -> None:
         Axes of the values before it; the node's own are added.
     """
     value = node.meta.get("val")
+    if operation_name(node) == "item":  # which may count or choose anything
+        for axes in (axes for n in node.all_input_nodes for axes in shapes.items(n)):
+            Algebra(shapes.units, f"{MAY_BE_FREE}: read by {where(node)}").pin(axes)
     if not isinstance(value, (Tensor, list, tuple)):
         return  # a size or an assertion, which has no axes
     explained = _RULES.get(operation_name(node))

@@ -228,6 +228,13 @@ class Numbered(Experts):
         return x * chosen.sum(-1, keepdim=True)
 
 
+class Read(Experts):
+    """The first token's first expert, as a number."""
+
+    def mixed(self, x, scores, weights, chosen):
+        return x * chosen[0, 0].item()
+
+
 class Nonzero(Experts):
     """Whether it is expert 0 does as well, though its dtype alone is changed."""
 
@@ -260,6 +267,7 @@ class Capped(Experts):
     ("make", "reason"),
     [
         (Numbered, "may be free: its positions are values of aten.sum"),
+        (Read, "may be free: read by aten.item"),
         (Nonzero, "may be free: its positions are values of aten.to"),
         (Returned, "position in the model's output"),
         (Capped, "may be free: its positions are values of aten.embedding"),
