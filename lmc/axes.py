@@ -63,12 +63,17 @@ class Axes:
         The parameter or buffer that the tensor is, and which axis of it each axis is
         (None where a size of 1 was added); None for a tensor that was computed, or
         that has other uses as well.
+    named
+        Of a tensor of integers that are positions on an axis: the block over that axis
+        (of whatever tensor), as dims ``(0,)``.  When its units are permuted, the
+        integers change as their positions do.
     """
 
     sizes: tuple[int, ...]
     blocks: tuple[Block, ...] = ()
     even: frozenset[int] = frozenset()
     view: "View | None" = None
+    named: Block | None = None
 
     def over(self, dim: int) -> tuple[Block, ...]:
         """Return the blocks that reach over an axis."""
@@ -377,8 +382,11 @@ class Algebra:
         """Tell the positions of these axes (all by default) apart; return the rest.
 
         Units over them are pinned; those over others as well move alike along them.
+        By default those that the tensor's values name are pinned as well.
         """
-        dims = range(len(axes.sizes)) if dims is None else dims
+        if dims is None:
+            dims = range(len(axes.sizes))
+            self.pin_named(axes)
         blocks = []
         for block in axes.blocks:
             kept = [dim for dim in block.dims if dim not in dims]
@@ -390,9 +398,26 @@ class Algebra:
                 self._pin(block)
         return _made(axes.sizes, blocks, axes.even)
 
+    def pin_named(self, axes: Axes) -> None:
+        """Pin the units that a tensor's values name."""
+        if axes.named is not None:
+            self._pin(axes.named)
+
+    def same(self, one: Block, other: Block) -> bool:
+        """Whether the units of two blocks move together, position by position."""
+        if one.units.shape != other.units.shape:
+            return False
+        pairs = zip(
+            one.units.ravel().tolist(), other.units.ravel().tolist(), strict=True
+        )
+        return bool((one.places == other.places).all()) and all(
+            self.units.leader(a) == self.units.leader(b) for a, b in pairs
+        )
+
     def free(self, axes: Axes) -> bool:
-        """Whether any unit over a tensor's axes is not pinned."""
-        return any(map(self._free, axes.blocks))
+        """Whether any unit over a tensor's axes, or named by it, is not pinned."""
+        named = () if axes.named is None else (axes.named,)
+        return any(map(self._free, (*axes.blocks, *named)))
 
     def _free(self, block: Block) -> bool:
         """Whether any unit of a block is not pinned."""
@@ -403,7 +428,8 @@ class Algebra:
     def _pin(self, block: Block) -> None:
         self.units.pin(block.units, self.why)
 
-    def _clash(self, block: Block, certain: bool) -> None:
+    def clash(self, block: Block, certain: bool = False) -> None:
+        """Pin what cannot be expressed, as :meth:`lmc.units.Units.clash` does."""
         self.units.clash(block.units, self.why, certain)
 
     def _level(self, block: Block, dims: Sequence[int]) -> Block:
@@ -575,7 +601,7 @@ class Algebra:
             else:  # one of them tells the positions apart, or they do not align
                 rigid = not left or not right
                 for block in (*left, *right):
-                    self._clash(block, certain=rigid)
+                    self.clash(block, certain=rigid)
 
     def _match(self, one: tuple[Ints, Ints], other: tuple[Ints, Ints]) -> None:
         """Tie units at equal positions; what has equal values holds what has not."""

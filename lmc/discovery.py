@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+import lmc.indexing  # noqa: F401  registers its rules
 from lmc.axes import Algebra, constant, fresh
 from lmc.certificate import certified
 from lmc.graph import Graph, State, trace
-from lmc.rules import Shapes, apply_rule, sizes
+from lmc.rules import Shapes, TooFew, apply_rule
 from lmc.symmetry import Activation, Group, Pinned, Site, Symmetry
 from lmc.units import Family, Ints, TooFine, Units
 
@@ -88,17 +89,20 @@ def discover(model: nn.Module, *example_inputs: Any, certify: bool = True) -> Sy
 def _propagate(graph: Graph, state: State) -> tuple[Shapes, tuple[Family, ...]]:
     """Apply every rule; return the axes of all values, and what may be permuted."""
     alike: frozenset[str] = frozenset()
+    factor = 1
     while True:
         try:
-            shapes = _propagated(graph, state, Units(alike))
+            shapes = _propagated(graph, state, Units(alike), factor)
             return shapes, tuple(shapes.units.families())
-        except TooFine as found:
-            alike |= found.parameters
+        except TooFine as fine:
+            alike |= fine.parameters
+        except TooFew as few:
+            factor *= few.factor
 
 
-def _propagated(graph: Graph, state: State, units: Units) -> Shapes:
+def _propagated(graph: Graph, state: State, units: Units, factor: int) -> Shapes:
     """Apply every rule once."""
-    shapes = Shapes(units, graph.written)
+    shapes = Shapes(units, graph.written, factor)
     first = {name: aliases[0] for name, aliases in graph.aliases.items()}
     for name in state:
         if name == first[name]:  # a shared tensor is permuted as one
@@ -121,7 +125,7 @@ def _propagated(graph: Graph, state: State, units: Units) -> Shapes:
                 shapes.constants[node] = graph.constants[node.name].cpu()
             elif isinstance(node.meta.get("val"), Tensor):
                 why = f"position in the model's input {node.name}"
-                axes = fresh(shapes.units, sizes(node.meta["val"]), why)
+                axes = fresh(shapes.units, shapes.given(node), why)
                 shapes[node] = axes.without([0])  # samples are no units
         elif node.op == "call_function":
             apply_rule(node, shapes)
@@ -273,7 +277,10 @@ def _seen(graph: Graph, shapes: Shapes) -> list[_Seen]:
             continue
         if not pointwise and node.name not in layers:
             continue
+        sizes = node.meta["val"].shape
         for block in shapes[node].blocks:
+            if any(isinstance(sizes[dim], torch.SymInt) for dim in block.dims):
+                continue  # in rows whose places are other ones in each batch
             positions: dict[int, list[int]] = {}
             for position, unit in enumerate(block.units.ravel().tolist()):
                 leader = shapes.units.leader(unit)

@@ -35,8 +35,9 @@ ELEMENTWISE = (
     | IDENTITIES
     | SUMS
     | frozenset(
-        "neg mul div where masked_fill lerp addcmul zero fill copy logical_and "
-        "logical_or logical_not isnan isinf isfinite nan_to_num".split()
+        "neg mul div floor_divide where masked_fill lerp addcmul zero fill copy "
+        "logical_and logical_or logical_not bitwise_and bitwise_or bitwise_not "
+        "isnan isinf isfinite nan_to_num".split()
     )
 )
 """What treats each position alike, with broadcasting."""
@@ -83,6 +84,16 @@ RESHAPES = frozenset(
     "flatten view reshape reshape_as view_as _unsafe_view squeeze unsqueeze "
     "unflatten".split()
 )
+
+MOVES = (
+    RESHAPES
+    | IDENTITIES
+    | frozenset(
+        "permute transpose swapaxes swapdims movedim expand broadcast_to slice narrow "
+        "select chunk split split_with_sizes unbind flip".split()
+    )
+)
+"""What returns values of its first argument, at other places."""
 
 JOINS = SUMS | frozenset("cat stack maximum minimum".split())
 """Functions f of several values with f(c x, c y) = c f(x, y) for c > 0."""

@@ -4,6 +4,7 @@ A rule takes a :class:`Call` (the node, with the axes of its arguments) and retu
 the axes of the result; on the way it ties units together or pins them.  To add an
 operation, add a function under ``@rule("its ATen name")``.  An operation without a
 rule pins every unit that it touches (:func:`apply_rule`), which is always sound.
+Rules of operations on positions are in :mod:`lmc.indexing`.
 ``lmc/docs/algebra.md`` works through what rules are made of.
 """
 
@@ -20,16 +21,38 @@ from torch.utils import _pytree as pytree
 
 from lmc.axes import Algebra, Axes, Block
 from lmc.exported import argument, operation_name, storages
-from lmc.operations import ELEMENTWISE, FACTORIES, IDENTITIES, POOLING, RESHAPES
+from lmc.operations import (
+    ELEMENTWISE,
+    FACTORIES,
+    IDENTITIES,
+    MOVES,
+    POOLING,
+    RESHAPES,
+)
 from lmc.units import MAY_BE_FREE, Ints, TooFine, Units
 
 
 class Shapes:
-    """The axes of every value of a graph, as far as the rules have been applied."""
+    """The axes of every value of a graph, as far as the rules have been applied.
 
-    def __init__(self, units: Units, written: Collection[int] = ()) -> None:
+    Parameters
+    ----------
+    units
+        The units of the model.
+    written
+        Storages of the trace that operations write into.
+    factor
+        Axes of dynamic size are taken as if there were so many times as many samples
+        as in the example.
+    """
+
+    def __init__(
+        self, units: Units, written: Collection[int] = (), factor: int = 1
+    ) -> None:
         self.units = units
+        self.factor = factor
         self._written = written
+        self._samples: dict[Any, int] = {}
         self.refused: list[str] = []
         self.tensors: dict[str, Axes] = {}
         """Axes of the parameters and buffers, by one of their names."""
@@ -37,6 +60,27 @@ class Shapes:
         """Values of tensors that are known: lists of positions in the model's code."""
         self._sources: dict[Node, str] = {}
         self._axes: dict[Node, Axes | list[Axes]] = {}
+
+    def sizes(self, value: Tensor) -> tuple[int, ...]:
+        """Return a tensor's shape, with the chosen size for a dynamic axis."""
+        return tuple(map(self._size, value.shape))
+
+    def _size(self, size: int | torch.SymInt) -> int:
+        if not isinstance(size, torch.SymInt):
+            return size
+        hint: int = size.node.hint
+        if self.factor == 1:
+            return hint
+        scaled = size.node.expr.subs(self._samples)
+        return int(scaled) if scaled.is_Integer else hint
+
+    def given(self, node: Node) -> tuple[int, ...]:
+        """Return the shape of an input; other shapes are computed from its own."""
+        value = node.meta["val"]
+        for size in value.shape:
+            if isinstance(size, torch.SymInt):
+                self._samples[size.node.expr] = self.factor * size.node.hint
+        return self.sizes(value)
 
     def place(self, node: Node, name: str) -> None:
         """Note that a node is the parameter or buffer of this name."""
@@ -78,6 +122,20 @@ class Refused(Exception):
     """A use of an operation that its rule does not cover."""
 
 
+class TooFew(Exception):
+    """A number of rows that can't be shared out evenly, unless there are more samples.
+
+    Attributes
+    ----------
+    factor
+        How many times as many samples would do.
+    """
+
+    def __init__(self, factor: int):
+        super().__init__(factor)
+        self.factor = factor
+
+
 class Call:
     """One operation of a graph, with the axes of its arguments."""
 
@@ -110,12 +168,12 @@ class Call:
     @property
     def sizes(self) -> tuple[int, ...]:
         """The shape of the result."""
-        return sizes(self.node.meta["val"])
+        return self.shapes.sizes(self.node.meta["val"])
 
     @property
     def each(self) -> list[tuple[int, ...]]:
         """The shapes of the results of an operation with several."""
-        return [sizes(value) for value in self.node.meta["val"]]
+        return [self.shapes.sizes(value) for value in self.node.meta["val"]]
 
     def dim(self, which: int | str, of: Axes, default: int = 0) -> int:
         """Return an argument that names an axis, counted from the front."""
@@ -141,14 +199,21 @@ class Call:
 
 Rule = Callable[[Call], Axes | list[Axes]]
 _RULES: dict[str, Rule] = {}
+_OF_NAMES = {"getitem", *FACTORIES} - {"tril", "triu"}
+"""Operations that handle integers which name units, or don't read them."""
 
 
-def rule(*operations: str) -> Callable[[Rule], Rule]:
-    """Register a rule for ATen operations by name, whatever their overload."""
+def rule(*operations: str, names: bool = False) -> Callable[[Rule], Rule]:
+    """Register a rule for ATen operations by name, whatever their overload.
+
+    Only a rule for ``names`` is given integers that name units: others pin those.
+    """
 
     def register(function: Rule) -> Rule:
         for operation in operations:
             _RULES[operation] = function
+        if names:
+            _OF_NAMES.update(operations)
         return function
 
     return register
@@ -167,15 +232,20 @@ def apply_rule(node: Node, shapes: Shapes) -> None:
         Axes of the values before it; the node's own are added.
     """
     value = node.meta.get("val")
+    if operation_name(node) == "item":  # which may count or choose anything
+        for axes in (axes for n in node.all_input_nodes for axes in shapes.items(n)):
+            Algebra(shapes.units, f"{MAY_BE_FREE}: read by {where(node)}").pin(axes)
     if not isinstance(value, (Tensor, list, tuple)):
         return  # a size or an assertion, which has no axes
     explained = _RULES.get(operation_name(node))
     try:
         if explained is None:
             raise Refused("no rule for")
-        shapes[node] = explained(Call(node, shapes))
-    except TooFine:
-        raise  # asks to begin anew with coarser units
+        call = Call(node, shapes)
+        found = explained(call)
+        shapes[node] = _with_names(call, found)
+    except (TooFine, TooFew):
+        raise  # asks to begin anew
     except Exception as error:
         fault = f"the rule fails ({type(error).__name__}: {error}) for"
         reason = f"{error if isinstance(error, Refused) else fault} {where(node)}"
@@ -186,17 +256,40 @@ def apply_rule(node: Node, shapes: Shapes) -> None:
         for axes in touched:
             algebra.pin(axes)
         shapes[node] = (
-            Axes(sizes(value))
+            Axes(shapes.sizes(value))
             if isinstance(value, Tensor)
-            else [Axes(sizes(v)) for v in value if isinstance(v, Tensor)]
+            else [Axes(shapes.sizes(v)) for v in value if isinstance(v, Tensor)]
         )
 
 
-def sizes(value: Tensor) -> tuple[int, ...]:
-    """Return a tensor's shape, with the example's size for a dynamic axis."""
-    return tuple(
-        dim.node.hint if isinstance(dim, torch.SymInt) else int(dim)
-        for dim in value.shape
+def _with_names(call: Call, found: Axes | list[Axes]) -> Axes | list[Axes]:
+    """Pass on which units integers name, or pin these."""
+    name, given = operation_name(call.node), call.node.all_input_nodes
+    if name in _OF_NAMES:
+        return found
+    read = [axes for node in given for axes in call.shapes.items(node)]
+    read = read[:1] if name in MOVES else read
+    named = [axes.named for axes in read if axes.named is not None]
+    if not named:
+        return found
+    moved = name in MOVES or name in ("cat", "concat", "concatenate", "stack")
+    alike = len(named) == len(read) and all(
+        call.algebra.same(named[0], other) for other in named[1:]
+    )
+    if not (moved and alike and _same_values(call.node)):
+        for axes in read:
+            call.positions.pin_named(axes)
+        return found
+    if isinstance(found, Axes):
+        return replace(found, named=named[0])
+    return [replace(axes, named=named[0]) for axes in found]
+
+
+def _same_values(node: Node) -> bool:
+    """Whether integers are still the same numbers in the dtype of the result."""
+    values = pytree.tree_leaves(node.meta["val"])
+    return node.target is not torch.ops.aten.view.dtype and all(
+        value.dtype is not torch.bool for value in values
     )
 
 
@@ -226,6 +319,9 @@ def _elementwise(call: Call) -> Axes:
         if call.given(0) in call.shapes.constants:
             call.shapes.constants[call.node] = call.shapes.constants[call.given(0)]
         return call.aligned([call.axes(0)])
+    if name == "copy":  # what it is written into is read elsewhere
+        why = f"{MAY_BE_FREE}: written into another tensor by {where(call.node)}"
+        call.algebra = Algebra(call.shapes.units, why)
     return call.aligned(call.tensors)
 
 
@@ -236,9 +332,16 @@ def _factory(call: Call) -> Axes:
         raise Refused("units are told apart by")
     equal = name.removeprefix("new_").removesuffix("_like") in ("zeros", "ones", "full")
     if equal and not call.shapes.changes(call.node):
-        even = frozenset(dim for dim, size in enumerate(call.sizes) if size > 1)
-        return Axes(call.sizes, (), even)
+        return _even(call.sizes)
+    users = [operation_name(user) for user in call.node.users]
+    if equal and users in (["scatter"], ["scatter_add"]):  # read once, as it is
+        return _even(call.sizes)
     return Axes(call.sizes)
+
+
+def _even(sizes: tuple[int, ...]) -> Axes:
+    """A tensor of equal values."""
+    return Axes(sizes, (), frozenset(d for d, size in enumerate(sizes) if size > 1))
 
 
 @rule("glu")
@@ -293,7 +396,7 @@ def _softmax(call: Call) -> Axes:
     return call.aligned([features])
 
 
-@rule("wrap_with_autocast", "wrap_with_set_grad_enabled")
+@rule("wrap_with_autocast", "wrap_with_set_grad_enabled", names=True)
 def _region(call: Call) -> list[Axes]:
     """A part of the model in another mode: a graph of its own."""
     number = next(
@@ -341,30 +444,6 @@ def _reduction(call: Call) -> Axes:
     if isinstance(reduced, int):
         reduced = [reduced]
     return call.algebra.reduce(features, reduced, bool(call.given("keepdim", False)))
-
-
-@rule("max", "min")
-def _extremum(call: Call) -> Axes | list[Axes]:
-    if isinstance(call.node.meta["val"], Tensor):
-        if call.has(1):
-            return call.aligned(call.tensors)
-        return _reduction(call)
-    features = call.axes(0)
-    dim = call.dim(1, features)
-    if any(user.args[1] and user.users for user in call.node.users):
-        features = call.positions.pin(features, [dim])
-    kept = call.algebra.reduce(features, [dim], bool(call.given("keepdim", False)))
-    return [kept, kept]
-
-
-@rule("topk", "sort")
-def _sorted(call: Call) -> list[Axes]:
-    features = call.axes(0)
-    dim = call.dim("dim", features, -1)
-    if any(user.args[1] and user.users for user in call.node.users):
-        features = call.positions.pin(features, [dim])
-    kept = call.algebra.reduce(features, [dim], keep=True)
-    return [Axes(shape, kept.blocks) for shape in call.each]
 
 
 @rule(*POOLING)
@@ -525,13 +604,6 @@ def _transposed_convolution(call: Call) -> Axes:
     return _convolved(call, call.given("groups", 1), _kernel(call), inputs=0, outputs=1)
 
 
-@rule("embedding")
-def _embedding(call: Call) -> Axes:
-    weight = call.algebra.pin(call.axes(0), [0])
-    index = call.algebra.pin(call.axes(1))
-    return _indexed(weight, 0, index, call.sizes)
-
-
 # What only moves data.
 
 
@@ -651,45 +723,6 @@ def _slice(call: Call) -> Axes:
     start = max(start + features.sizes[dim], 0) if start < 0 else start
     index = start + step * np.arange(call.sizes[dim])
     return call.algebra.take(features, dim, index)
-
-
-@rule("index_select")
-def _index_select(call: Call) -> Axes:
-    features = call.axes(0)
-    call.algebra.pin(call.axes(2))
-    features = call.algebra.pin(features, [call.dim(1, features)])
-    return Axes(call.sizes, features.blocks)
-
-
-@rule("index")
-def _index(call: Call) -> Axes:
-    features, indices = call.axes(0), call.given(1)
-    at = [dim for dim, index in enumerate(indices) if index is not None]
-    known = call.shapes.constants.get(indices[at[0]])
-    if (
-        len(at) == 1
-        and known is not None
-        and known.ndim == 1
-        and known.dtype != torch.bool
-    ):
-        size = features.sizes[at[0]]
-        return call.algebra.take(features, at[0], known.numpy().astype(np.int64) % size)
-    for dim in at:
-        call.algebra.pin(call.shapes[indices[dim]])
-    features = call.algebra.pin(features, at)
-    rank = max(len(call.shapes[indices[dim]].sizes) for dim in at)
-    # The axes of the indices stand where theirs are, or in front if these are apart.
-    together = at == [*range(at[0], at[-1] + 1)]
-    first = at[0] if together else 0
-    rest = [dim for dim in range(len(features.sizes)) if dim not in at]
-    moved = {dim: n + rank * (n >= first) for n, dim in enumerate(rest)}
-    return Axes(
-        call.sizes,
-        tuple(
-            Block(tuple(moved[dim] for dim in b.dims), b.units, b.places)
-            for b in features.blocks
-        ),
-    )
 
 
 @rule("roll")
@@ -850,16 +883,6 @@ def _kernel(call: Call) -> Axes:
     """A convolution's weight, its kernel axes pinned."""
     algebra = Algebra(call.shapes.units, f"kernel position in {where(call.node)}")
     return algebra.pin(call.axes(1), range(2, len(call.axes(1).sizes)))
-
-
-def _indexed(table: Axes, dim: int, index: Axes, sizes: tuple[int, ...]) -> Axes:
-    """Entries of a table: one of its axes is replaced by those of the index."""
-    added = len(index.sizes) - 1
-    blocks = [
-        Block(tuple(d + added if d > dim else d for d in b.dims), b.units, b.places)
-        for b in table.blocks
-    ]
-    return Axes(sizes, tuple(blocks))
 
 
 def _product(call: Call, left: Axes, right: Axes, sizes: tuple[int, ...]) -> Axes:

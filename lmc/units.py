@@ -97,6 +97,7 @@ class Units:
     def __init__(self, alike: frozenset[str] = frozenset()) -> None:
         self.alike = alike
         self._fine: dict[int, str] = {}  # the parameter that a unit was made for
+        self._too_fine: frozenset[str] = frozenset()
         self._leader: list[int] = []  # union-find over ties
         self._reason: list[str | None] = []
         self._blocks: list[_Block] = []
@@ -170,17 +171,27 @@ class Units:
         self._coarsen(units)
         self.pin(units, reason if certain else f"{MAY_BE_FREE}: {reason}")
 
+    def coarsen(self, units: Ints) -> bool:
+        """Have :meth:`families` ask for coarser units if any of these are fine."""
+        fine = self._fine_parameters(units)
+        self._too_fine |= fine
+        return bool(fine)
+
     def _coarsen(self, units: Ints) -> None:
-        """Ask for coarser units if any of these are fine ones."""
-        if self._fine:
-            leaders = set(map(self.leader, units.ravel().tolist()))
-            fine = {
-                parameter
-                for unit, parameter in self._fine.items()
-                if self.leader(unit) in leaders
-            }
-            if fine:
-                raise TooFine(frozenset(fine))
+        """Ask for coarser units at once, if any of these are fine ones."""
+        if fine := self._fine_parameters(units):
+            raise TooFine(fine)
+
+    def _fine_parameters(self, units: Ints) -> frozenset[str]:
+        """The parameters that these are the units of at each batch position."""
+        if not self._fine:
+            return frozenset()
+        leaders = set(map(self.leader, units.ravel().tolist()))
+        return frozenset(
+            parameter
+            for unit, parameter in self._fine.items()
+            if self.leader(unit) in leaders
+        )
 
     def untouched(self, units: Ints) -> bool:
         """Whether nothing is known of these units yet."""
@@ -263,7 +274,14 @@ class Units:
         are tied to units of the same parts by the same operations, which colour
         refinement decides; a thing with two units of one colour is pinned, since it
         is not known which of them corresponds to which of another thing.
+
+        Raises
+        ------
+        TooFine
+            Units of a parameter at each batch position can't be told apart.
         """
+        if self._too_fine:
+            raise TooFine(self._too_fine)
         self._settle()
         count = len(self._leader)
         leaders = np.fromiter(map(self.leader, range(count)), np.int64, count)

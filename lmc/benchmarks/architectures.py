@@ -5,13 +5,10 @@ on where it was interrupted, and needs no network: weights are random, configura
 small.
 """
 
-import argparse
-import json
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lmc.benchmarks import resumable
 from lmc.benchmarks.survey import free_units, recovered
 from lmc.discovery import discover
 from lmc.symmetry import Symmetry
@@ -30,10 +28,12 @@ HEAD = """\
 
 Made by `python -m lmc.benchmarks.architectures` with torch {torch}, timm {timm},
 transformers {transformers}: random weights, small configurations.  *Groups*, *units*,
-*refused*, *difference* and *recovered* are as in [torchvision's table](torchvision.md).
+*refused*, *difference* and *recovered* are as in [torchvision's table](torchvision.md);
+experts' products have no float64 kernel, and differ by the rounding of float32.
 *Pinned* is the share of rows of weights that no permutation may move although neither
 an input nor an output says so, with the reason for most of them.  *Discovery* is
-without the certificate, and *export* what `torch.export` alone takes.
+without the certificate, and *export* what `torch.export` alone takes, in seconds of
+processor time.
 
 | model | groups | units | refused | difference | recovered | pinned | discovery, s | \
 export, s |
@@ -93,6 +93,28 @@ _TEXT = {
 }
 _GROUPED = {**_TEXT, "num_key_value_heads": 2, "head_dim": 8}
 _EXPERTS = {**_GROUPED, "num_local_experts": 4, "num_experts_per_tok": 2}
+_QWEN_EXPERTS = {
+    **_GROUPED,
+    "num_experts": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 24,
+    "shared_expert_intermediate_size": 20,
+}
+_DEEPSEEK = {
+    **_TEXT,
+    "n_routed_experts": 8,
+    "num_experts_per_tok": 2,
+    "n_group": 2,
+    "topk_group": 1,
+    "n_shared_experts": 1,
+    "moe_intermediate_size": 24,
+    "first_k_dense_replace": 1,
+    "q_lora_rank": 16,
+    "kv_lora_rank": 12,
+    "qk_rope_head_dim": 4,
+    "qk_nope_head_dim": 6,
+    "v_head_dim": 8,
+}
 _GPT2 = {
     **{name: _TEXT[name] for name in ("vocab_size", "bos_token_id", "eos_token_id")},
     "n_embd": 32,
@@ -118,6 +140,9 @@ HUGGING_FACE: dict[str, tuple[str, str, dict[str, Any]]] = {
     "gemma2": ("Gemma2Config", "CausalLM", _GROUPED),
     "phi-3": ("Phi3Config", "CausalLM", _GROUPED),
     "mixtral": ("MixtralConfig", "CausalLM", _EXPERTS),
+    "qwen2-moe": ("Qwen2MoeConfig", "CausalLM", _QWEN_EXPERTS),
+    "gpt-oss": ("GptOssConfig", "CausalLM", _EXPERTS),
+    "deepseek-v3": ("DeepseekV3Config", "CausalLM", _DEEPSEEK),
     "gpt-neox": ("GPTNeoXConfig", "CausalLM", _TEXT),
     "gpt2": ("GPT2Config", "CausalLM", _GPT2),
     "opt": (
@@ -218,10 +243,9 @@ def pinned_rows(symmetry: Symmetry) -> tuple[float, str]:
 
 
 @dataclass(frozen=True)
-class Row:
+class Row(resumable.Row):
     """What was found for one model."""
 
-    model: str
     groups: int
     units: int
     refused: tuple[str, ...]
@@ -247,12 +271,12 @@ def survey(name: str) -> Row:
     """Discover, certify and match one model."""
     torch.manual_seed(0)  # layers draw their weights from the global generator
     model, inputs = MODELS[name]()
-    start = time.perf_counter()
+    start = time.process_time()
     torch.export.export(model, inputs)
-    export = time.perf_counter() - start
-    start = time.perf_counter()
+    export = time.process_time() - start
+    start = time.process_time()
     discover(model, *inputs, certify=False)
-    discovery = time.perf_counter() - start
+    discovery = time.process_time() - start
     symmetry = discover(model, *inputs)
     assert symmetry.certificate is not None
     share, reason = pinned_rows(symmetry)
@@ -270,35 +294,24 @@ def survey(name: str) -> Row:
     )
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Survey all models that the table lacks; write it."""
+def head(rows: Sequence[Row]) -> str:
+    """What the table is of, and how it was made."""
     import timm
     import transformers
 
-    parser = argparse.ArgumentParser(
-        prog="python -m lmc.benchmarks.architectures", description=__doc__
-    )
-    parser.add_argument("models", nargs="*", help="default: all")
-    parser.add_argument("--out", type=Path, default=TABLE)
-    options = parser.parse_args(arguments)
-    chosen = options.models or [*MODELS]
-    # What was done is kept beside the table, so that the next run goes on from there.
-    partial = options.out.with_suffix(".jsonl")
-    lines = partial.read_text().splitlines() if partial.exists() else []
-    rows = {row["model"]: Row(**row) for row in map(json.loads, lines)}
-    for number, name in enumerate(chosen, start=1):
-        if name not in rows:
-            print(f"{number}/{len(chosen)} {name}", file=sys.stderr)
-            rows[name] = survey(name)
-            with partial.open("a") as file:
-                file.write(json.dumps(asdict(rows[name])) + "\n")
-    head = HEAD.format(
+    return HEAD.format(
         torch=torch.__version__.partition("+")[0],
         timm=timm.__version__,
         transformers=transformers.__version__,
     )
-    table = head + "\n".join(rows[name].line() for name in chosen) + "\n"
-    options.out.write_text(table, encoding="utf-8")
+
+
+def main(given: Sequence[str] | None = None) -> None:
+    """Survey all models that the table lacks; write it."""
+    chosen, out = resumable.arguments(
+        "python -m lmc.benchmarks.architectures", __doc__, TABLE, given
+    )
+    resumable.fill(out, chosen or [*MODELS], survey, Row, head)
 
 
 if __name__ == "__main__":

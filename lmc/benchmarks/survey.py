@@ -5,11 +5,9 @@ hour on one core, goes on where it was interrupted, and needs no network: weight
 random.
 """
 
-import argparse
-import json
-import sys
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ import torch
 import torchvision  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
+from lmc.benchmarks import resumable
 from lmc.discovery import discover
 from lmc.matching import weight_matching
 from lmc.permutation import Permutation
@@ -40,6 +39,7 @@ and groups of convolutions are counted beside the heads and groups.
 certificate: the largest relative difference of the outputs in float64 under at least
 {permutations} random permutations without fixed points.  *Recovered*: a random
 permutation of all groups was found again exactly by `weight_matching(start="forward")`.
+Seconds are processor time.
 Bounds that were worked out by hand for one model of each family stand in
 `lmc/benchmarks/tests/test_survey.py`.
 
@@ -49,10 +49,9 @@ Bounds that were worked out by hand for one model of each family stand in
 
 
 @dataclass(frozen=True)
-class Row:
+class Row(resumable.Row):
     """What was found for one model."""
 
-    model: str
     groups: int
     units: int
     refused: int
@@ -99,10 +98,11 @@ def free_units(symmetry: Symmetry) -> int:
 
 
 def recovered(symmetry: Symmetry, state: dict[str, Tensor]) -> tuple[bool, float]:
-    """Whether weight matching finds a planted permutation, and in how many seconds."""
+    """Whether weight matching finds a planted permutation, and its processor time."""
     generator = torch.Generator().manual_seed(0)
     network = distinct(state, generator)
     shuffled = Permutation.random(symmetry, generator).apply(network)
+    start = time.process_time()
     found = weight_matching(
         symmetry,
         network,
@@ -111,18 +111,19 @@ def recovered(symmetry: Symmetry, state: dict[str, Tensor]) -> tuple[bool, float
         start="forward",
         dtype=torch.float32,  # the largest fit into 24 GiB that way
     )
+    seconds = time.process_time() - start
     back = found.permutation.apply(shuffled)
     same = all(torch.equal(back[name], value) for name, value in network.items())
-    return same, found.seconds
+    return same, seconds
 
 
 def survey(name: str) -> Row:
     """Discover, certify and match one model."""
     torch.manual_seed(0)  # torchvision draws its weights from the global generator
     model, images = classifier(name)
-    start = time.perf_counter()
+    start = time.process_time()
     symmetry = discover(model, images)
-    discovery = time.perf_counter() - start
+    discovery = time.process_time() - start
     assert symmetry.certificate is not None
     state = model.state_dict()
     del model  # the largest fill the memory: its tensors are held by name alone
@@ -142,35 +143,22 @@ def survey(name: str) -> Row:
     )
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Survey all models that the table lacks; write it."""
-    parser = argparse.ArgumentParser(
-        prog="python -m lmc.benchmarks.survey", description=__doc__
-    )
-    parser.add_argument("models", nargs="*", help="default: all 80 classifiers")
-    parser.add_argument("--out", type=Path, default=TABLE)
-    options = parser.parse_args(arguments)
-    everything = torchvision.models.list_models(module=torchvision.models)
-    chosen = options.models or everything
-    # What was done is kept beside the table until all models are.
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    partial = options.out.with_suffix(".jsonl")
-    lines = partial.read_text().splitlines() if partial.exists() else []
-    rows = {row.model: row for row in (Row(**json.loads(line)) for line in lines)}
-    for number, name in enumerate(chosen, start=1):
-        if name not in rows:
-            print(f"{number}/{len(chosen)} {name}", file=sys.stderr)
-            rows[name] = survey(name)
-            with partial.open("a") as file:
-                file.write(json.dumps(asdict(rows[name])) + "\n")
-    head = HEAD.format(
+def head(rows: Sequence[Row]) -> str:
+    """What the table is of, and how it was made."""
+    return HEAD.format(
         torch=torch.__version__.partition("+")[0],
         torchvision=torchvision.__version__.partition("+")[0],
-        permutations=min(rows[name].permutations for name in chosen),
+        permutations=min(row.permutations for row in rows),
     )
-    table = head + "\n".join(rows[name].line() for name in chosen) + "\n"
-    options.out.write_text(table, encoding="utf-8")
-    partial.unlink(missing_ok=True)
+
+
+def main(given: Sequence[str] | None = None) -> None:
+    """Survey all models that the table lacks; write it."""
+    chosen, out = resumable.arguments(
+        "python -m lmc.benchmarks.survey", __doc__, TABLE, given
+    )
+    everything = torchvision.models.list_models(module=torchvision.models)
+    resumable.fill(out, chosen or everything, survey, Row, head)
 
 
 if __name__ == "__main__":

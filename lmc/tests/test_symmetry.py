@@ -40,9 +40,9 @@ class Fourier(Layers):
         return self.last(torch.fft.rfft(self.first(x), n=10).abs())
 
 
-class Sorted(Layers):
+class Products(Layers):
     def forward(self, x):
-        return self.last(self.first(x).argsort(1).float())
+        return self.last(self.first(x).cumprod(1))
 
 
 def sites(symmetry: Symmetry) -> dict[str, str]:
@@ -379,7 +379,7 @@ def test_units_that_become_pixels_are_pinned():
     [
         (Cumulated, "aten.cumsum.default (node cumsum", "hidden.cumsum"),
         (Fourier, "aten.fft_rfft.default (node fft_rfft", "torch.fft"),
-        (Sorted, "aten.argsort.default (node argsort", ".argsort(1)"),
+        (Products, "aten.cumprod.default (node cumprod", ".cumprod(1)"),
     ],
 )
 def test_unknown_operation_pins_and_is_named(model, operation, line):
@@ -403,8 +403,8 @@ def test_unknown_operation_of_a_module_is_named_by_the_module():
 
 
 def test_unknown_operation_leaves_the_other_groups():
-    """Only what sorting touches is pinned; the layer before keeps its symmetry."""
-    model = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), Sorted())
+    """Only what a running product touches is pinned; the layer before is free."""
+    model = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), Products())
     model[2].first = nn.Linear(5, 6)
     assert sites(discover(randomized(model), torch.zeros(2, 4))) == {
         "0": "5: 0.weight:0 0.bias:0 2.first.weight:1"

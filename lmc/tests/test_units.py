@@ -4,8 +4,9 @@ from itertools import permutations
 from math import factorial, prod
 
 import numpy as np
+import pytest
 
-from lmc.units import Units
+from lmc.units import TooFine, Units
 
 
 def at(*positions: int) -> np.ndarray:
@@ -249,3 +250,16 @@ def test_blocks_of_other_units_may_share_a_holder():
     units.tie(heads, others, (at(0, 0), at(0, 0)))
     sizes = [(len(family), len(family[0])) for family in found(units)]
     assert sorted(sizes) == [(2, 7), (4, 1), (6, 1)]
+
+
+def test_coarser_units_are_asked_for_when_all_is_known():
+    """Of each parameter whose units are too fine at once; others have nothing finer."""
+    units, plain = seen(2)
+    fine = {name: units.new(3, fine=name) for name in ("up", "down", "other")}
+    assert not units.coarsen(plain)
+    assert units.coarsen(fine["up"])
+    units.tie(fine["down"], at(0, 1, 0), (at(0, 0, 0), at(0, 0, 0)))
+    assert units.coarsen(plain)  # tied to those of a parameter
+    with pytest.raises(TooFine) as error:
+        next(units.families())
+    assert error.value.parameters == {"up", "down"}
