@@ -12,8 +12,15 @@ from claims.evidence.family import FAMILY, welch_p
 from claims.evidence.rules import FEWEST
 from claims.nightly.allocation import choose, urgency
 from claims.nightly.history import SEEDS, Block, History, Row
-from claims.nightly.process import Key, Measured, key_of, process_of
-from claims.nightly.standing import Change, Process, Standing
+from claims.nightly.process import (
+    Change,
+    Key,
+    Measured,
+    Process,
+    key_of,
+    process_of,
+)
+from claims.nightly.standing import Standing
 
 BASELINE = max(8, FEWEST)
 """Units of a new stratum that are compared with the stratum before."""
@@ -104,6 +111,11 @@ class Night:
     ):
         self._history, self._standing, self._source = history, standing, source
         self._places = {key_of(place): place for place in places}
+        self._demands = {
+            key: place.demand(SEEDS)
+            for key, place in self._places.items()
+            if place.count(SEEDS)
+        }
         self._on_record, self._budget, self._clock = on_record, budget, clock
         self._processes: dict[Key, Row] = {}
         self._accepted: dict[Key, int] | None = None  # of those
@@ -175,23 +187,22 @@ class Night:
 
     def _to_measure(self, block: Block, seconds: float) -> list[Place]:
         """Return what fits the time, of what this block has not measured."""
-        source, standing = self._source, self._standing
+        source, standing, places = self._source, self._standing, self._places
         of = {key: row["process"] for key, row in self._present().items()}
-        waiting = [
-            place
-            for key, place in self._places.items()
-            if place.count(SEEDS)
-            and (block.first_seed, of[key]) not in standing.measured
-        ]
-        settings = {name for place in waiting for name in place.demand(SEEDS)}
-        return choose(
+        waiting = {
+            key: demand
+            for key, demand in self._demands.items()
+            if not standing.measured(of[key], block.first_seed)
+        }
+        settings = {name for demand in waiting.values() for name in demand}
+        chosen = choose(
             waiting,
-            lambda place: urgency(standing.processes.get(of[key_of(place)])),
-            source.cost,
+            lambda key: urgency(standing.processes.get(of[key])),
+            lambda key: source.cost(places[key]),
             {name: source.network(name) for name in settings},
-            SEEDS,
             FRESH * seconds * source.workers,
         )
+        return [places[key] for key in chosen]
 
     def _rows(self, block: Block, item: Measured) -> tuple[Row, Row]:
         process = self._processes[item.key]
@@ -266,11 +277,15 @@ def other_stratum(process: Process, night: str, places: int) -> str:
 
     Once, on the night that gives it `BASELINE` units.
     """
-    for old, new in pairwise(process.strata.values()):
-        least = min(len(old.values), len(new.values))
-        if least < BASELINE or new.nights[BASELINE - 1] != night:
+    for old, new in pairwise(dict.fromkeys(process.strata)):
+        strata = np.repeat(process.strata, process.counts)
+        nights = np.repeat(process.nights, process.counts)[strata == new]
+        if len(nights) < BASELINE or nights[BASELINE - 1] != night:
             continue
-        before, after = np.array(old.values), np.array(new.values[:BASELINE])
+        values = np.array(process.values)
+        before, after = values[strata == old], values[strata == new][:BASELINE]
+        if len(before) < BASELINE:
+            continue
         spreads = before.std(ddof=1), after.std(ddof=1)
         gap = after.mean() - before.mean()
         p = welch_p(gap, spreads[0], len(before), spreads[1], len(after))

@@ -7,7 +7,8 @@ from functools import cached_property
 
 from claims.evidence.nights import DIRECTIONS
 from claims.nightly.history import Row
-from claims.nightly.standing import Process, Standing
+from claims.nightly.process import Process
+from claims.nightly.standing import Standing
 
 KINDS = {
     "same": "same networks, other values",
@@ -88,7 +89,7 @@ class Report:
     @cached_property
     def lists(self) -> dict[str, list[Process]]:
         """Tonight's lists, by direction."""
-        return {d: self.standing.listed(self.present, d) for d in DIRECTIONS}
+        return self.standing.lists(self.present)
 
     @cached_property
     def paragraph(self) -> str:

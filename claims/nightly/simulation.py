@@ -6,12 +6,13 @@ what they share.  Or they are skewed, exponential.  Under the null half of all p
 beyond each margin.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from math import inf
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,18 +20,37 @@ from scipy import stats
 
 from claims.claim import Place, places_of
 from claims.evidence.family import FAMILY
-from claims.evidence.nights import DIRECTIONS, LIST_RATE
+from claims.evidence.nights import LIST_RATE
 from claims.evidence.rules import ALPHA
 from claims.nightly.history import SEEDS, Block, History, Row
 from claims.nightly.night import Night
-from claims.nightly.process import Key, Measured, key_of
-from claims.nightly.standing import YEAR, Process, Standing
+from claims.nightly.process import Key, Measured, Process, key_of
+from claims.nightly.standing import YEAR, Standing
 from fixtures import scales
 from reports.results import Result
 
 BEGIN = date(2027, 1, 1)
 
 Floats = NDArray[np.float64]
+
+
+class Law(NamedTuple):
+    """How values of a place are drawn.
+
+    Attributes
+    ----------
+    units
+        Of a block.
+    quantile
+        From shares between 0 and 1 to what values add to the centre.
+    centre, least
+        The median of the values, and their lower end.
+    """
+
+    units: int
+    quantile: Callable[[Floats], Floats]
+    centre: float
+    least: float
 
 
 @dataclass
@@ -63,6 +83,7 @@ class Drawn:
     stratum: Row = field(default_factory=lambda: {"stratum": "simulated"})
     machine: str = "simulated"
     workers: int = 1
+    _laws: dict[Key, "Law"] = field(default_factory=dict)
 
     def same(self, night: str, processes: Mapping[str, Place]) -> Iterator[Row]:
         """Give what was planted."""
@@ -87,34 +108,46 @@ class Drawn:
             zip(settings, generator.random((len(settings), SEEDS)), strict=True)
         )
         for place in places:
-            yield Measured(key_of(place), self._values(place, drawn, block.night))
+            shares = drawn[place.uses[0]]
+            yield Measured(key_of(place), self._values(place, shares, block.night))
 
-    def _values(
-        self, place: Place, drawn: Mapping[str, Floats], night: str
-    ) -> list[float]:
+    def _values(self, place: Place, shares: Floats, night: str) -> list[float]:
         key = key_of(place)
-        shares = drawn[place.uses[0]][: _units(place)]
-        low, high = place.claim.rule.region(place.margin)
-        if place.claim.rule.name == "frequency":
-            return (shares < place.margin).astype(float).tolist()
-        own = self.residuals[key]
-        if self.skewed:
-            spread = own.std() or place.grain
-            values = -spread * (np.log1p(-shares) + np.log(2))
-        else:
-            values = own[(shares * len(own)).astype(int)]
+        if key not in self._laws:
+            self._laws[key] = self._law(place)
+        law = self._laws[key]
+        values = law.quantile(shares[: law.units])
         since, shift = self.shifts.get(key, ("", 0.0))
         if since and night >= since:
             values = values + shift
-        effect = self.effects.get(key, 0.0)
-        if np.isinf(high):
-            return (low + effect + values).tolist()
+        return np.maximum(law.centre + values, law.least).tolist()
+
+    def _law(self, place: Place) -> "Law":
+        """Return by what law the values of a place are drawn."""
+        units = place.count(SEEDS) // (place.claim.tuple_size or 2)
+        low, high = place.claim.rule.region(place.margin)
+        if place.claim.rule.name == "frequency":
+            return Law(units, lambda shares: shares < place.margin, 0.0, -inf)
+        own = self.residuals[key_of(place)]
+        spread = own.std() or place.grain
+        effect = self.effects.get(key_of(place), 0.0)
         # Nearer to the range's other end than to its middle is nobody.
-        return np.maximum(high - effect + values, low + 1e-9 * high).tolist()
-
-
-def _units(place: Place) -> int:
-    return place.count(SEEDS) // (place.claim.tuple_size or 2)
+        centre, least = (
+            (low + effect, -inf)
+            if np.isinf(high)
+            else (high - effect, low + 1e-9 * high)
+        )
+        if self.skewed:
+            # Exponential about its median.
+            return Law(
+                units,
+                lambda shares: -spread * (np.log1p(-shares) + np.log(2)),
+                centre,
+                least,
+            )
+        return Law(
+            units, lambda shares: own[(shares * len(own)).astype(int)], centre, least
+        )
 
 
 def residuals_of(record: Sequence[Result]) -> dict[Key, Floats]:
@@ -167,7 +200,7 @@ class Year:
         shifts = self.source.shifts.items()
         true = {key for key, (since, _) in shifts if night >= since}
         true |= self.source.effects.keys()
-        listed = {d: self.standing.listed(self.processes, d) for d in DIRECTIONS}
+        listed = self.standing.lists(self.processes)
         right = sum(process.key in true for process in listed["for"])
         count = sum(map(len, listed.values()))
         return 1 - right / count if count else 0.0
