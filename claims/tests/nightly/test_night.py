@@ -1,0 +1,167 @@
+"""A night: what it measures and tells, also where calls die or run side by side."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from claims.nightly import command as nights
+from claims.nightly.history import History
+from claims.nightly.night import news
+from claims.nightly.process import key_of
+from claims.nightly.simulation import Drawn, night_of
+from claims.nightly.standing import Standing
+from claims.tests.nightly.simulated import ran
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_where_the_same_networks_differ_no_fresh_evidence_is_taken(
+    history, places, residuals
+):
+    """Nor anywhere else, as they tell of some places only; invariants are tried."""
+
+    class Source(Drawn):
+        def fresh(self, block, places, seconds):
+            asked.append(places)
+            return super().fresh(block, places, seconds)
+
+    asked = []
+    key = key_of(places[0])
+    fault = news("same", key, "the fixed networks: repair was 1 and is 2", red=True)
+    source = Source(residuals, seed=0, found={night_of(0): [fault]})
+    told = ran(history, places, source)
+    assert told == [{"night": night_of(0), **fault}]
+    assert asked == [[]] and history.rows("values") == []
+    report = nights.reported(history, Standing(history, len(places)), places)
+    assert "No fresh evidence is taken until that is mended" in report.paragraph
+    ran(history, places, source, night_of(1))
+    assert len(history.rows("values")) == len(places)
+
+
+def test_evidence_against_the_record_is_red_by_name_once(history, places, residuals):
+    """On the night that would say it of any place at all, and not again."""
+    place = next(p for p in places if p.claim.rule.name == "superiority")
+    key = key_of(place)
+    source = Drawn(residuals, seed=0, effects={key: 1000.0})
+    told = [
+        ran(history, places, source, night_of(day), {key: "refuted"})
+        for day in range(12)
+    ]
+    red = [row for rows in told for row in rows if row["kind"] == "record"]
+    assert len(red) == 1 and red[0]["red"] and (red[0]["claim"], red[0]["place"]) == key
+    assert red[0]["text"].startswith("refuted on record, and most of")
+    decided = [row for rows in told for row in rows if row["kind"] == "decided"]
+    assert [row["text"] for row in decided if row["claim"] == key[0]] == [
+        "decided for the claim, after 12 units"
+    ]
+
+
+def test_a_shift_is_told_in_one_sentence_with_its_night(history, places, residuals):
+    place = places[0]
+    spread = residuals[key_of(place)].std() or 1.0
+    source = Drawn(residuals, 0, shifts={key_of(place): (night_of(20), 8 * spread)})
+    told = [ran(history, places, source, night_of(day)) for day in range(28)]
+    [row] = [row for rows in told for row in rows if row["kind"] == "drift"]
+    assert row["red"] and (row["claim"], row["place"]) == key_of(place)
+    # A lucky value just before may be taken for the first one after.
+    since = [f"since the night of {night_of(day)}" for day in (18, 19, 20)]
+    assert any(text in row["text"] for text in since)
+    assert "neither code, as the same networks measure what they did" in row["text"]
+
+
+def test_another_stratum_is_news_and_compared_once(history, places, residuals):
+    far = {key: values + 1e4 for key, values in residuals.items()}
+    here = Drawn(residuals, seed=0)
+    there = Drawn(far, seed=1, stratum={"stratum": "new", "torch": "9"}, machine="m")
+    told = [
+        ran(history, places, here if day < 4 else there, night_of(day))
+        for day in range(8)
+    ]
+    assert not any(told[:4])
+    first = [row for row in told[4] if row["kind"] == "stratum"]
+    assert first[0]["text"].endswith("baselines of their own: torch 9")
+    again = [row for rows in told[5:] for row in rows if row["kind"] == "stratum"]
+    assert again and not any(row["red"] for row in again)
+    places_told = [(row["claim"], row["place"]) for row in again]
+    assert len({*places_told}) == len(places_told) <= len(places)
+    assert "give 1e+04" in again[0]["text"]
+    assert not any(row["kind"] == "drift" for rows in told for row in rows)
+
+
+def test_a_second_call_of_a_night_does_nothing(history, places, residuals):
+    source = Drawn(residuals, seed=0)
+    ran(history, places, source)
+    before = {path: path.read_bytes() for path in history.folder.glob("*.jsonl")}
+    ran(history, places, source)
+    assert before == {
+        path: path.read_bytes() for path in history.folder.glob("*.jsonl")
+    }
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from claims.claim import places_of
+from claims.nightly.history import History
+from claims.nightly.night import Night
+from claims.nightly.process import key_of
+from claims.nightly.simulation import Drawn, residuals_of
+from claims.nightly.standing import Standing
+from fixtures import scales
+from reports import results
+
+residuals = residuals_of(results.read("reports/records/digits.jsonl"))
+places = [p for p in places_of(scales.get("digits")) if key_of(p) in residuals]
+places = places[:: len(places) // 12][:12]
+
+class Slow(Drawn):
+    def fresh(self, *given):
+        found = super().fresh(*given)
+        yield next(found)
+        print("at work", flush=True)
+        sys.stdin.read() if sys.argv[2] == "killed" else None
+        yield from found
+
+history = History(Path(sys.argv[1]))
+Night(
+    history, Standing(history, 12), places, Slow(residuals, 0),
+    on_record={}, budget=60.0,
+).run("2027-01-01")
+"""
+
+
+def test_a_night_that_is_killed_is_completed_by_the_next_call(
+    history, tmp_path, places, residuals
+):
+    """With the same seeds, and nothing twice."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(history.folder), "killed"],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout.readline() == b"at work\n"
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert history.rows("values") == []
+    ran(history, places, Drawn(residuals, 0))
+    whole = History(tmp_path / "whole")
+    ran(whole, places, Drawn(residuals, 0))
+    assert history.rows("values") == whole.rows("values")
+    assert [row["ended"] for row in history.rows("blocks")] == [False, True]
+
+
+def test_what_a_killed_call_has_appended_is_not_measured_again(
+    history, places, residuals
+):
+    source = Drawn(residuals, seed=0)
+    ran(history, places, source)
+    values = history.path("values").read_text().splitlines(keepends=True)
+    history.path("values").write_text("".join(values[:5]))
+    blocks = history.path("blocks").read_text().splitlines(keepends=True)
+    history.path("blocks").write_text(blocks[0])
+    ran(history, places, source)
+    rows = history.rows("values")
+    assert len(rows) == len({row["process"] for row in rows}) == len(values)

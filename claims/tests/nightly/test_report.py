@@ -1,0 +1,91 @@
+"""What a person sees: the report in words, the page, the feed and the badges."""
+
+from xml.etree import ElementTree
+
+import pandas
+import pytest
+
+from claims.nightly import command as nights
+from claims.nightly.history import History
+from claims.nightly.night import news
+from claims.nightly.process import key_of
+from claims.nightly.simulation import Drawn, night_of
+from claims.nightly.standing import Standing
+from claims.tests.nightly.simulated import ran
+
+
+@pytest.fixture(scope="module")
+def nights_of_faults(tmp_path_factory, places, residuals):
+    """A history of 40 nights, the tenth of them with a fault."""
+    history = History(tmp_path_factory.mktemp("nights"))
+    fault = news("same", key_of(places[1]), "the fixed networks: <b> is 2", red=True)
+    source = Drawn(
+        residuals,
+        seed=0,
+        effects={key_of(places[0]): 1e6},
+        found={night_of(9): [fault]},
+    )
+    for day in range(40):
+        ran(history, places, source, night_of(day))
+    return history
+
+
+@pytest.fixture(scope="module")
+def report(nights_of_faults, places):
+    standing = Standing(nights_of_faults, len(places))
+    return nights.reported(nights_of_faults, standing, places)
+
+
+def test_the_report_in_words(report):
+    assert not report.red and report.is_red(night_of(9))
+    assert report.paragraph.startswith(
+        f"The night of {night_of(39)} at digits is green: everything still holds. "
+        "Fresh networks were measured at 12 of 12 places. Places decided by all 40 "
+        "nights: 1 for their claim, 0 against it, 0 of them new."
+    )
+    assert "holds 1 for and 0 against" in report.paragraph
+
+
+def test_a_fault_on_the_tenth_night_is_red_on_the_tenth_night_by_name(report, places):
+    red = [night for night in report.nights if report.is_red(night)]
+    assert red == [night_of(9)]
+    assert " ".join(key_of(places[1])) in nights.pages(report)["feed.xml"]
+
+
+def test_the_page_shows_nights_places_and_escapes_what_it_is_given(report):
+    files = nights.pages(report)
+    page = files["index.html"]
+    assert page.count('<li class="green"') == 39 and page.count('<li class="red"') == 1
+    assert page.count('aria-label="e-values over nights"') == 12
+    assert "<b> is 2" not in page and "http://" not in page and "https://" not in page
+    assert "prefers-color-scheme: dark" in page
+
+
+def test_the_feed_is_atom_with_the_newest_night_first(report):
+    atom = "{http://www.w3.org/2005/Atom}"
+    root = ElementTree.fromstring(nights.pages(report)["feed.xml"])
+    assert root.tag == f"{atom}feed"
+    entries = root.findall(f"{atom}entry")
+    titles = [entry.find(f"{atom}title").text for entry in entries]
+    assert titles[0].startswith(f"{night_of(39)}: green")
+    assert f"{night_of(9)}: red, 1 news" in titles
+    for entry in [root, *entries]:
+        assert all(
+            entry.find(f"{atom}{name}") is not None for name in ("id", "updated")
+        )
+
+
+def test_badges_are_svg_that_say_it(report):
+    files = nights.pages(report)
+    for name, text in (
+        ("supported.svg", "supported: 1 of 12"),
+        ("last-night.svg", f"last night: green, {night_of(39)}"),
+    ):
+        root = ElementTree.fromstring(files[name])
+        assert root.find("{http://www.w3.org/2000/svg}title").text == text
+
+
+def test_pandas_reads_each_table_in_one_call(nights_of_faults):
+    values = pandas.read_json(nights_of_faults.path("values"), lines=True)
+    assert {"night", "block", "process", "values"} <= {*values.columns}
+    assert len(values) == 39 * 12
