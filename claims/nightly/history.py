@@ -3,7 +3,8 @@
 Each file is one table, a row a line, read by ``pandas.read_json(file, lines=True)``:
 
 ``blocks.jsonl``
-    Seeds that a call was given, and when it was done with them.
+    Seeds that a call was given; when it was done with them, which known networks it
+    had looked at again by then, and what time was planned for fresh ones and was used.
 ``processes.jsonl``
     What is asked where, by what rule: one process of evidence.  A change of claim,
     rule, recipe or accepted value begins another; old ones stay.
@@ -146,7 +147,7 @@ class History:
             block = Block(night, max(seeds, default=FIRST_SEED), stratum)
             turn = self._taken(block, machine)
             assert turn is not None, "nobody knows of these seeds yet"
-            self.append("blocks", [self._row(block, machine, ended=False)])
+            self.append("blocks", [self._row(block, machine, {"ended": False})])
             return turn
 
     def _taken(self, block: Block, machine: str) -> "Turn | None":
@@ -158,9 +159,9 @@ class History:
         return Turn(self, block, machine, lock)
 
     @staticmethod
-    def _row(block: Block, machine: str, ended: bool) -> Row:
+    def _row(block: Block, machine: str, facts: Row) -> Row:
         at = datetime.now(UTC).isoformat(timespec="seconds")
-        return {**block._asdict(), "machine": machine, "ended": ended, "at": at}
+        return {**block._asdict(), "machine": machine, **facts, "at": at}
 
 
 class Reader:
@@ -233,9 +234,9 @@ class Turn:
         if self._ended:  # nobody asks for it any more
             Path(self._lock.lock_file).unlink(missing_ok=True)
 
-    def end(self) -> None:
-        """Say that the block is done."""
-        row = History._row(self.block, self._machine, ended=True)
+    def end(self, **facts: float) -> None:
+        """Say that the block is done, and what there is to say of it."""
+        row = History._row(self.block, self._machine, {"ended": True, **facts})
         self._history.append("blocks", [row])
         self._ended = True
 

@@ -11,6 +11,8 @@ import random
 import subprocess
 import sys
 import tempfile
+import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -83,24 +85,36 @@ class Laboratory:
         self.workers = executors.default_workers("local", device)
         here = {"python": platform.python_version(), **again.where()}
         self.stratum: Row = {"stratum": _digest(here), **here}
+        self.again: Counter[str] = Counter(fixed=0, stored=0, retrained=0)
         # Its name alone is not the place of its networks.
         self.machine = f"{platform.node()} {_digest(str(cache_folder()))}"
 
     def same(self, night: str, processes: Mapping[str, Place]) -> Iterator[Row]:
         """Measure the fixed networks, and some of the history's, and train some again.
 
-        What was measured by this very code is remembered, and not measured again.
+        What was measured by this very code is remembered, and not measured again: what
+        a budget does not suffice for, the next night goes on with.
         """
         if self._device == "cpu":
             torch.set_num_threads(1)
-        yield from self._fixed()
-        yield from self._stored(night, processes)
-        yield from self._retrained(night)
+        yield from self._fixed(time.monotonic() + self._budget)
+        if self.again["fixed"] == len(again.names()):
+            yield from self._stored(night, processes)
+            yield from self._retrained(night)
 
-    def _fixed(self) -> Iterator[Row]:
-        """Measure the networks that ship with the repository."""
-        bench = again.fixed()
-        for name in again.names():
+    def _fixed(self, end: float) -> Iterator[Row]:
+        """Measure the networks that ship with the repository, until the budget ends."""
+        bench, names = again.fixed(), again.names()
+        for name in names:
+            if time.monotonic() > end:
+                text = (
+                    f"{self.again['fixed']} of {len(names)} places of the fixed "
+                    "networks were measured again within the budget, without which "
+                    "there is no fresh evidence: the next night goes on from there"
+                )
+                yield news("unfinished", ("", ""), text)
+                return
+            self.again["fixed"] += 1
             claim, _, place = name.partition(" ")
             try:
                 told = again.compared({name: again.measure(name, bench)})
@@ -123,7 +137,6 @@ class Laboratory:
             for row in self._history.rows("values")
             if row["block"] in blocks and row["process"] in processes
         ]
-        left = STORED
         for row in random.Random(night).sample(rows, min(len(rows), 10 * STORED)):
             place = processes[row["process"]]
             bench = Bench(self._scale, row["block"], SEEDS, self._device)
@@ -143,8 +156,8 @@ class Laboratory:
                 text = told[0].removeprefix(f"{name}: ")
                 which = f"the networks of the night of {row['night']}: {text}"
                 yield news("same", key_of(place), which, True)
-            left -= 1
-            if not left:
+            self.again["stored"] += 1
+            if self.again["stored"] == STORED:
                 return
 
     def _retrained(self, night: str) -> Iterator[Row]:
@@ -157,6 +170,7 @@ class Laboratory:
         ]
         draw = int(_digest(night), 16)
         for found in retrain.comparisons(quick, RETRAINED, draw):
+            self.again["retrained"] += 1
             if found.outcome is retrain.Outcome.DIFFERENT:
                 where = found.artefact.folder
                 key = where.parent.name.rpartition("-")[0], where.name

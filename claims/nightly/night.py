@@ -45,16 +45,20 @@ class Source(Protocol):
         Which machine's cache the networks are in.
     workers
         How many processes it measures by.
+    again
+        How many known networks, or places of them, it has looked at again, by kind.
     """
 
     stratum: Row
     machine: str
     workers: int
+    again: Mapping[str, int]
 
     def same(self, night: str, processes: Mapping[str, Place]) -> Iterator[Row]:
         """Measure known networks again: give news of what is not as it was.
 
-        ``processes`` are the present ones, by their ids.
+        ``processes`` are the present ones, by their ids.  News that are ``unfinished``
+        say that the budget was over before.
         """
 
     def cost(self, place: Place) -> float:
@@ -75,8 +79,8 @@ class Source(Protocol):
 def news(kind: str, key: Key, text: str, red: bool = False) -> Row:
     """Return a row of news, but for its night.
 
-    Kinds are ``same``, ``retrained``, ``drift``, ``decided``, ``record``, ``stratum``,
-    ``invariant`` and ``error``.
+    Kinds are ``same``, ``retrained``, ``unfinished``, ``drift``, ``decided``,
+    ``record``, ``stratum``, ``invariant`` and ``error``.
     """
     return {"kind": kind, "red": red, "claim": key[0], "place": key[1], "text": text}
 
@@ -140,13 +144,16 @@ class Night:
             processes = self._present()
             asked = {row["process"]: self._places[k] for k, row in processes.items()}
             found = [*self._source.same(night, asked)]
-            left = max(0.0, self._budget - (self._clock() - begun))
+            fresh = self._clock()
+            left = max(0.0, self._budget - (fresh - begun))
+            # As slow as the night before, which says nothing of tonight's networks.
+            planned = left / self._standing.slowness(self._source.machine)
             # Code that gives other values gives no further evidence, anywhere: which
             # places it has changed only the known networks tell, and not of all.
-            sound = not any(row["red"] for row in found)
-            places = self._to_measure(turn.block, left) if sound else []
+            sound = not any(row["red"] or row["kind"] == "unfinished" for row in found)
+            places = self._to_measure(turn.block, planned) if sound else []
             rows: list[tuple[Row, Row]] = []
-            for item in self._source.fresh(turn.block, places, left):
+            for item in self._source.fresh(turn.block, places, planned):
                 if isinstance(item, Measured):
                     rows.append(self._rows(turn.block, item))
                 else:
@@ -157,7 +164,9 @@ class Night:
                 self._standing.follow()
                 self._tell([*found, *self._evident()])
                 self._history.append("strata", self._unknown_strata())
-            turn.end()
+            took = self._clock() - fresh
+            seconds = {"planned": round(planned, 1), "took": round(took, 1)}
+            turn.end(**seconds, **self._source.again)
         return True
 
     def _unknown_strata(self) -> list[Row]:

@@ -1,7 +1,7 @@
 """What is told of a night, in words; page, feed and badges are made of it."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,6 +13,7 @@ from claims.nightly.standing import Standing
 KINDS = {
     "same": "same networks, other values",
     "retrained": "trained again, another network",
+    "unfinished": "known networks, not all of them",
     "drift": "drift",
     "record": "against the record",
     "error": "error",
@@ -21,6 +22,14 @@ KINDS = {
     "stratum": "machine or versions",
 }
 """What kinds of news are called; those that make a night red come first."""
+
+
+AGAIN = {
+    "fixed": "places of the fixed ones measured again",
+    "stored": "places of nights before measured again",
+    "retrained": "trained again",
+}
+"""What was done with known networks, by its name in the table of blocks."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +112,7 @@ class Report:
         lines = [
             f"The night of {self.night} at {self.scale} is "
             + (f"RED: {why}." if self.red else "green: everything still holds."),
+            *self._again(),
             "No fresh evidence is taken until that is mended, or accepted."
             if {"same", "retrained"} & kinds.keys()
             else f"Fresh networks were measured at {len(visited)} of "
@@ -113,6 +123,16 @@ class Report:
             f"holds {listed[0]} for and {listed[1]} against.",
         ]
         return " ".join(lines)
+
+    def _again(self) -> Iterator[str]:
+        """Say which known networks were looked at again, where there are any."""
+        counts: Counter[str] = Counter()
+        for row in self.blocks:
+            if row["night"] == self.night:
+                counts.update({kind: row.get(kind, 0) for kind in AGAIN})
+        if counts.total():
+            told = ", ".join(f"{counts[kind]} {text}" for kind, text in AGAIN.items())
+            yield f"Known networks: {told}."
 
     def lines(self) -> list[str]:
         """Return the news of the last night, a line each."""

@@ -83,6 +83,7 @@ class Drawn:
     stratum: Row = field(default_factory=lambda: {"stratum": "simulated"})
     machine: str = "simulated"
     workers: int = 1
+    again: Mapping[str, int] = field(default_factory=dict)
     _laws: dict[Key, "Law"] = field(default_factory=dict)
 
     def same(self, night: str, processes: Mapping[str, Place]) -> Iterator[Row]:

@@ -124,6 +124,13 @@ class Standing:
         """Return the processes of these ids that have begun."""
         return [self.processes[key] for key in keys if key in self.processes]
 
+    def slowness(self, machine: str) -> float:
+        """Return by what factor a machine's last night took longer than planned."""
+        for row in reversed(self._blocks.values()):
+            if row["machine"] == machine and row.get("planned"):
+                return max(1.0, row["took"] / row["planned"])
+        return 1.0
+
     def lists(self, processes: Sequence[Process]) -> dict[str, list[Process]]:
         """Return tonight's lists by direction, at their false discovery rate.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from claims.nightly import command as nights
 from claims.nightly.history import History
-from claims.nightly.night import news
+from claims.nightly.night import Night, news
 from claims.nightly.process import key_of
 from claims.nightly.simulation import Drawn, night_of
 from claims.nightly.standing import Standing
@@ -88,6 +88,49 @@ def test_another_stratum_is_news_and_compared_once(history, places, residuals):
     assert len({*places_told}) == len(places_told) <= len(places)
     assert "give 1e+04" in again[0]["text"]
     assert not any(row["kind"] == "drift" for rows in told for row in rows)
+
+
+def test_without_all_known_networks_there_is_no_fresh_evidence(
+    history, places, residuals
+):
+    row = news("unfinished", ("", ""), "1 of 2 places of the fixed networks")
+    source = Drawn(residuals, seed=0, found={night_of(0): [row]}, again={"fixed": 1})
+    ran(history, places, source)
+    assert history.rows("values") == []
+    report = nights.reported(history, Standing(history, len(places)), places)
+    assert not report.red
+    assert report.lines() == [
+        "known networks, not all of them: 1 of 2 places of the fixed networks"
+    ]
+    assert "Known networks: 1 places of the fixed ones measured" in report.paragraph
+
+
+def test_a_night_plans_as_slowly_as_its_machine_was_the_night_before(
+    history, places, residuals
+):
+    """Which takes three seconds for each that is planned; another machine plans all."""
+
+    class Slow(Drawn):
+        def fresh(self, block, places, seconds):
+            planned.append(seconds)
+            now[0] += 3 * seconds
+            return super().fresh(block, places, seconds)
+
+    planned, now = [], [0.0]
+    for day, machine in enumerate(["slow", "slow", "slow", "other"]):
+        standing = Standing(history, len(places))
+        Night(
+            history,
+            standing,
+            places,
+            Slow(residuals, seed=0, machine=machine),
+            on_record={},
+            budget=60.0,
+            clock=lambda: now[0],
+        ).run(night_of(day))
+    assert planned == [60.0, 20.0, 20.0, 60.0]
+    rows = [row for row in history.rows("blocks") if row["ended"]]
+    assert [(row["planned"], row["took"]) for row in rows[:2]] == [(60, 180), (20, 60)]
 
 
 def test_a_second_call_of_a_night_does_nothing(history, places, residuals):
