@@ -17,6 +17,9 @@ WIDTH, HEIGHT = 120, 28
 POINTS = 40
 """Of a sparkline: as many of its nights are drawn, evenly taken."""
 
+REDS = 10
+"""Red nights of which the page says why, the last ones."""
+
 FLOOR = -1.0
 """Evidence below a tenth is drawn as a tenth: it counts for nothing anyway."""
 
@@ -50,6 +53,10 @@ def render(report: Report) -> str:
         line=line,
         places=places,
         months=calendar(report),
+        red=[
+            (night, [row for row in report.of(night) if row["red"]])
+            for night in report.red_nights[::-1][:REDS]
+        ],
         changes=sorted(changes, key=lambda pair: pair[1].night, reverse=True),
         asked=report.standing.places,
         directions=DIRECTIONS,

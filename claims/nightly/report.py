@@ -80,11 +80,12 @@ class Report:
 
     def is_red(self, night: str) -> bool:
         """Return whether a night was red."""
-        return night in self._red
+        return night in self.red_nights
 
     @cached_property
-    def _red(self) -> set[str]:
-        return {row["night"] for row in self.news if row["red"]}
+    def red_nights(self) -> list[str]:
+        """All red nights, in order."""
+        return sorted({row["night"] for row in self.news if row["red"]})
 
     @property
     def red(self) -> bool:

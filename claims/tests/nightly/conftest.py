@@ -1,13 +1,18 @@
-"""What tests of nights begin with: values of the record, and an empty history."""
+"""What tests of nights begin with: values of the record, and histories."""
 
 from pathlib import Path
 
 import pytest
 
 from claims.claim import places_of
+from claims.nightly import command as nights
+from claims.nightly.drawn import Drawn, residuals_of
 from claims.nightly.history import History
+from claims.nightly.night import news
 from claims.nightly.process import key_of
-from claims.nightly.simulation import residuals_of
+from claims.nightly.simulation import night_of
+from claims.nightly.standing import Standing
+from claims.tests.nightly.simulated import ran
 from fixtures import scales
 from reports import results
 
@@ -34,3 +39,25 @@ def places(residuals):
 @pytest.fixture
 def history(tmp_path):
     return History(tmp_path / "history")
+
+
+@pytest.fixture(scope="session")
+def nights_of_faults(tmp_path_factory, places, residuals):
+    """A history of 40 nights, the tenth of them with a fault."""
+    history = History(tmp_path_factory.mktemp("nights"))
+    fault = news("same", key_of(places[1]), "the fixed networks: <b> is 2", red=True)
+    source = Drawn(
+        residuals,
+        seed=0,
+        effects={key_of(places[0]): 1e6},
+        found={night_of(9): [fault]},
+    )
+    for day in range(40):
+        ran(history, places, source, night_of(day))
+    return history
+
+
+@pytest.fixture(scope="session")
+def report(nights_of_faults, places):
+    standing = Standing(nights_of_faults, len(places))
+    return nights.reported(nights_of_faults, standing, places)

@@ -4,10 +4,10 @@ import pytest
 
 from claims import __main__ as command
 from claims.nightly import command as nights
+from claims.nightly.drawn import Drawn
 from claims.nightly.history import History
 from claims.nightly.night import news
 from claims.nightly.process import key_of
-from claims.nightly.simulation import Drawn
 from claims.nightly.standing import Standing
 
 

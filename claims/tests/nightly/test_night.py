@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 
 from claims.nightly import command as nights
+from claims.nightly.drawn import Drawn
 from claims.nightly.history import History
 from claims.nightly.night import Night, news
 from claims.nightly.process import key_of
-from claims.nightly.simulation import Drawn, night_of
+from claims.nightly.simulation import night_of
 from claims.nightly.standing import Standing
 from claims.tests.nightly.simulated import ran
 
@@ -150,7 +151,7 @@ from claims.claim import places_of
 from claims.nightly.history import History
 from claims.nightly.night import Night
 from claims.nightly.process import key_of
-from claims.nightly.simulation import Drawn, residuals_of
+from claims.nightly.drawn import Drawn, residuals_of
 from claims.nightly.standing import Standing
 from fixtures import scales
 from reports import results

@@ -3,37 +3,10 @@
 from xml.etree import ElementTree
 
 import pandas
-import pytest
 
 from claims.nightly import command as nights
-from claims.nightly.history import History
-from claims.nightly.night import news
 from claims.nightly.process import key_of
-from claims.nightly.simulation import Drawn, night_of
-from claims.nightly.standing import Standing
-from claims.tests.nightly.simulated import ran
-
-
-@pytest.fixture(scope="module")
-def nights_of_faults(tmp_path_factory, places, residuals):
-    """A history of 40 nights, the tenth of them with a fault."""
-    history = History(tmp_path_factory.mktemp("nights"))
-    fault = news("same", key_of(places[1]), "the fixed networks: <b> is 2", red=True)
-    source = Drawn(
-        residuals,
-        seed=0,
-        effects={key_of(places[0]): 1e6},
-        found={night_of(9): [fault]},
-    )
-    for day in range(40):
-        ran(history, places, source, night_of(day))
-    return history
-
-
-@pytest.fixture(scope="module")
-def report(nights_of_faults, places):
-    standing = Standing(nights_of_faults, len(places))
-    return nights.reported(nights_of_faults, standing, places)
+from claims.nightly.simulation import night_of
 
 
 def test_the_report_in_words(report):
@@ -57,6 +30,7 @@ def test_the_page_shows_nights_places_and_escapes_what_it_is_given(report):
     page = files["index.html"]
     assert page.count('<li class="green"') == 39 and page.count('<li class="red"') == 1
     assert page.count('aria-label="e-values over nights"') == 12
+    assert "the fixed networks: &lt;b&gt; is 2</dd>" in page
     assert "<b> is 2" not in page and "http://" not in page and "https://" not in page
     assert "prefers-color-scheme: dark" in page
 

@@ -5,8 +5,9 @@ import time
 
 import numpy as np
 
+from claims.nightly.drawn import Drawn
 from claims.nightly.process import key_of, process_of
-from claims.nightly.simulation import Drawn, Year, night_of, simulate
+from claims.nightly.simulation import Year, night_of, simulate
 
 
 def test_half_of_all_pairs_beyond_the_margin_is_the_null(places, residuals):

@@ -7,9 +7,10 @@ import pytest
 
 from claims.evidence.nights import log_e
 from claims.nightly.allocation import choose
+from claims.nightly.drawn import Drawn
 from claims.nightly.history import SEEDS
 from claims.nightly.process import Measured, key_of, process_of
-from claims.nightly.simulation import Drawn, night_of
+from claims.nightly.simulation import night_of
 from claims.nightly.standing import Standing
 from claims.tests.nightly.simulated import ran
 
