@@ -57,8 +57,7 @@ class Source(Protocol):
     def same(self, night: str, processes: Mapping[str, Place]) -> Iterator[Row]:
         """Measure known networks again: give news of what is not as it was.
 
-        ``processes`` are the present ones, by their ids.  News that are ``unfinished``
-        say that the budget was over before.
+        ``processes`` are the present ones, by their ids.
         """
 
     def cost(self, place: Place) -> float:
@@ -79,8 +78,8 @@ class Source(Protocol):
 def news(kind: str, key: Key, text: str, red: bool = False) -> Row:
     """Return a row of news, but for its night.
 
-    Kinds are ``same``, ``retrained``, ``unfinished``, ``drift``, ``decided``,
-    ``record``, ``stratum``, ``invariant`` and ``error``.
+    Kinds are ``same``, ``retrained``, ``drift``, ``decided``, ``record``, ``stratum``,
+    ``invariant`` and ``error``.
     """
     return {"kind": kind, "red": red, "claim": key[0], "place": key[1], "text": text}
 
@@ -150,7 +149,7 @@ class Night:
             planned = left / self._standing.slowness(self._source.machine)
             # Code that gives other values gives no further evidence, anywhere: which
             # places it has changed only the known networks tell, and not of all.
-            sound = not any(row["red"] or row["kind"] == "unfinished" for row in found)
+            sound = not any(row["red"] for row in found)
             places = self._to_measure(turn.block, planned) if sound else []
             rows: list[tuple[Row, Row]] = []
             for item in self._source.fresh(turn.block, places, planned):

@@ -13,7 +13,6 @@ from claims.nightly.standing import Standing
 KINDS = {
     "same": "same networks, other values",
     "retrained": "trained again, another network",
-    "unfinished": "known networks, not all of them",
     "drift": "drift",
     "record": "against the record",
     "error": "error",
@@ -127,13 +126,12 @@ class Report:
 
     def _again(self) -> Iterator[str]:
         """Say which known networks were looked at again, where there are any."""
-        counts: Counter[str] = Counter()
-        for row in self.blocks:
-            if row["night"] == self.night:
-                counts.update({kind: row.get(kind, 0) for kind in AGAIN})
-        if counts.total():
+        calls = [r for r in self.blocks if r["night"] == self.night and r["ended"]]
+        counts = {kind: sum(row.get(kind, 0) for row in calls) for kind in AGAIN}
+        if any(counts.values()):
             told = ", ".join(f"{counts[kind]} {text}" for kind, text in AGAIN.items())
-            yield f"Known networks: {told}."
+            all_of_it = not any(row["planned"] for row in calls)
+            yield f"Known networks: {told}{'; which took the budget' * all_of_it}."
 
     def lines(self) -> list[str]:
         """Return the news of the last night, a line each."""

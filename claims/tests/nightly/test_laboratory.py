@@ -34,19 +34,6 @@ def test_all_is_well_where_the_same_networks_give_the_same(laboratory):
     assert laboratory.again == {"fixed": 2, "stored": 0, "retrained": 0}
 
 
-def test_what_the_budget_does_not_suffice_for_is_left_to_the_next_night(
-    laboratory, monkeypatch
-):
-    """Here it is over with the first place; nothing else is looked at then."""
-    hours = iter([0.0, 0.0, 3600.0])
-    monkeypatch.setattr(laboratories.time, "monotonic", lambda: next(hours))
-    monkeypatch.setattr(laboratory, "_stored", lambda *_: pytest.fail("measured"))
-    [row] = laboratory.same("2027-01-01", {})
-    assert (row["kind"], row["red"]) == ("unfinished", False)
-    assert row["text"].startswith("1 of 2 places of the fixed networks were measured")
-    assert laboratory.again == {"fixed": 1, "stored": 0, "retrained": 0}
-
-
 def test_another_value_of_a_fixed_network_is_red_by_its_name(laboratory, monkeypatch):
     monkeypatch.setattr(
         again, "compared", lambda found: [f"{n}: loss was 1 and is 2" for n in found]

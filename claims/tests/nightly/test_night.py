@@ -91,19 +91,29 @@ def test_another_stratum_is_news_and_compared_once(history, places, residuals):
     assert not any(row["kind"] == "drift" for rows in told for row in rows)
 
 
-def test_without_all_known_networks_there_is_no_fresh_evidence(
+def test_the_report_says_where_known_networks_took_the_budget(
     history, places, residuals
 ):
-    row = news("unfinished", ("", ""), "1 of 2 places of the fixed networks")
-    source = Drawn(residuals, seed=0, found={night_of(0): [row]}, again={"fixed": 1})
-    ran(history, places, source)
-    assert history.rows("values") == []
-    report = nights.reported(history, Standing(history, len(places)), places)
-    assert not report.red
-    assert report.lines() == [
-        "known networks, not all of them: 1 of 2 places of the fixed networks"
-    ]
-    assert "Known networks: 1 places of the fixed ones measured" in report.paragraph
+    class Long(Drawn):
+        def same(self, night, processes):
+            now[0] += 60.0
+            return super().same(night, processes)
+
+    now = [0.0]
+    source = Long(residuals, seed=0, again={"fixed": 402, "stored": 4, "retrained": 2})
+    standing = Standing(history, len(places))
+    Night(
+        *(history, standing, places, source),
+        on_record={},
+        budget=60.0,
+        clock=lambda: now[0],
+    ).run(night_of(0))
+    report = nights.reported(history, standing, places)
+    assert (
+        "Known networks: 402 places of the fixed ones measured again, 4 places of "
+        "nights before measured again, 2 trained again; which took the budget. "
+        "Fresh networks were measured at" in report.paragraph
+    )
 
 
 def test_a_night_plans_as_slowly_as_its_machine_was_the_night_before(
@@ -144,57 +154,92 @@ def test_a_second_call_of_a_night_does_nothing(history, places, residuals):
     }
 
 
-KILLED = """
+NIGHTS = """
 import sys
 from pathlib import Path
 from claims.claim import places_of
+from claims.nightly.drawn import Drawn, residuals_of
 from claims.nightly.history import History
 from claims.nightly.night import Night
 from claims.nightly.process import key_of
-from claims.nightly.drawn import Drawn, residuals_of
 from claims.nightly.standing import Standing
 from fixtures import scales
 from reports import results
 
+folder, machine, *nights = sys.argv[1:]
 residuals = residuals_of(results.read("reports/records/digits.jsonl"))
 places = [p for p in places_of(scales.get("digits")) if key_of(p) in residuals]
 places = places[:: len(places) // 12][:12]
 
-class Slow(Drawn):
+class Waiting(Drawn):
     def fresh(self, *given):
         found = super().fresh(*given)
         yield next(found)
         print("at work", flush=True)
-        sys.stdin.read() if sys.argv[2] == "killed" else None
+        sys.stdin.readline()
         yield from found
 
-history = History(Path(sys.argv[1]))
-Night(
-    history, Standing(history, 12), places, Slow(residuals, 0),
-    on_record={}, budget=60.0,
-).run("2027-01-01")
+history = History(Path(folder))
+night = Night(
+    history, Standing(history, 12), places,
+    Waiting(residuals, 0, machine=machine), on_record={}, budget=60.0,
+)
+for date in nights:
+    night.run(date)
 """
+"""Nights of a machine, each waiting for a line at work."""
+
+
+def calling(history, machine, *dates):
+    """Begin a process that goes through nights."""
+    return subprocess.Popen(
+        [sys.executable, "-c", NIGHTS, str(history.folder), machine, *dates],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+
+
+def is_at_work(process):
+    """Wait until its night has begun."""
+    return process.stdout.readline() == b"at work\n"
 
 
 def test_a_night_that_is_killed_is_completed_by_the_next_call(
     history, tmp_path, places, residuals
 ):
     """With the same seeds, and nothing twice."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(history.folder), "killed"],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    assert process.stdout.readline() == b"at work\n"
+    process = calling(history, "simulated", "2027-01-01")
+    assert is_at_work(process)
     os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.communicate()
     assert history.rows("values") == []
     ran(history, places, Drawn(residuals, 0))
     whole = History(tmp_path / "whole")
     ran(whole, places, Drawn(residuals, 0))
     assert history.rows("values") == whole.rows("values")
     assert [row["ended"] for row in history.rows("blocks")] == [False, True]
+
+
+def test_two_machines_lose_nothing_and_use_no_seed_twice(history, places):
+    """Both at work on the same night, then each on two more as fast as it can."""
+    dates = [night_of(day) for day in range(3)]
+    both = [calling(history, name, *dates) for name in ("one", "two")]
+    assert all([is_at_work(process) for process in both])
+    for process in both:
+        process.stdin.write(b"\n\n\n")
+        process.stdin.flush()
+    for process in both:
+        process.communicate()
+        assert process.returncode == 0
+    rows = history.rows("values")
+    visits = {(row["block"], row["process"]) for row in rows}
+    assert len(visits) == len(rows) == 2 * len(dates) * len(places)
+    begun = [row for row in history.rows("blocks") if not row["ended"]]
+    assert len({row["first_seed"] for row in begun}) == len(begun) == 2 * len(dates)
+    assert {(row["machine"], row["night"]) for row in begun} == {
+        (machine, date) for machine in ("one", "two") for date in dates
+    }
 
 
 def test_what_a_killed_call_has_appended_is_not_measured_again(
