@@ -242,11 +242,12 @@ class Night:
                 yield news("stratum", process.key, text)
 
     def _decided(self, process: Process) -> Iterator[Row]:
+        verdict = self._on_record.get(process.key, "")
         for direction, night in process.decided.items():
             if night == self._night:
                 text = f"decided {direction} the claim, after {process.units} units"
-                yield news("decided", process.key, text)
-        verdict = self._on_record.get(process.key, "")
+                told = f"{text} ({verdict} on record)" if verdict else text
+                yield news("decided", process.key, told)
         if process.certain.get(OPPOSITE.get(verdict, "")) == self._night:
             text = (
                 f"{verdict} on record, and most of {process.units} fresh units say "

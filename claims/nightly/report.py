@@ -23,6 +23,9 @@ KINDS = {
 """What kinds of news are called; those that make a night red come first."""
 
 
+FIRST = 12
+"""News that are told at once, beside the red ones."""
+
 AGAIN = {
     "fixed": "places of the fixed ones measured again",
     "stored": "places of nights before measured again",
@@ -134,8 +137,15 @@ class Report:
             yield f"Known networks: {told}{'; which took the budget' * all_of_it}."
 
     def lines(self) -> list[str]:
-        """Return the news of the last night, a line each."""
-        return [line(row) for row in self.tonight]
+        """Return the first news of the last night, a line each, and how many more."""
+        told = [line(row) for row in self.tonight[: self.first]]
+        more = len(self.tonight) - len(told)
+        return [*told, f"{more} more on the page"] if more else told
+
+    @property
+    def first(self) -> int:
+        """How many of its news are told at once: all red ones, and `FIRST` others."""
+        return sum(row["red"] for row in self.tonight) + FIRST
 
 
 def line(row: Row) -> str:

@@ -1,10 +1,12 @@
 """What a person sees: the report in words, the page, the feed and the badges."""
 
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pandas
 
 from claims.nightly import command as nights
+from claims.nightly.night import news
 from claims.nightly.process import key_of
 from claims.nightly.simulation import night_of
 
@@ -17,6 +19,22 @@ def test_the_report_in_words(report):
         "nights: 1 for their claim, 0 against it, 0 of them new."
     )
     assert "holds 1 for and 0 against" in report.paragraph
+
+
+def test_of_many_news_the_first_are_told_and_all_are_on_the_page(report):
+    """Red ones all, and twelve of the others."""
+    night = report.night
+    rows = [
+        {"night": night, **news("decided", ("a", f"place {k}"), "decided", red=k == 0)}
+        for k in range(20)
+    ]
+    many = replace(report, news=rows)
+    lines = many.lines()
+    assert lines[0].startswith("RED: decided: a place 0") and len(lines) == 14
+    assert lines[-1] == "7 more on the page"
+    page = nights.pages(many)["index.html"]
+    assert "<summary>7 more</summary>" in page
+    assert all(f"a place {k}: decided</li>" in page for k in range(20))
 
 
 def test_a_fault_on_the_tenth_night_is_red_on_the_tenth_night_by_name(report, places):
