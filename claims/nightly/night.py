@@ -245,7 +245,7 @@ class Night:
         verdict = self._on_record.get(process.key, "")
         for direction, night in process.decided.items():
             if night == self._night:
-                text = f"decided {direction} the claim, after {process.units} units"
+                text = f"{direction} the claim, after {process.units} units"
                 told = f"{text} ({verdict} on record)" if verdict else text
                 yield news("decided", process.key, told)
         if process.certain.get(OPPOSITE.get(verdict, "")) == self._night:

@@ -55,7 +55,7 @@ def test_evidence_against_the_record_is_red_by_name_once(history, places, residu
     assert red[0]["text"].startswith("refuted on record, and most of")
     decided = [row for rows in told for row in rows if row["kind"] == "decided"]
     assert [row["text"] for row in decided if row["claim"] == key[0]] == [
-        "decided for the claim, after 12 units (refuted on record)"
+        "for the claim, after 12 units (refuted on record)"
     ]
 
 
