@@ -72,7 +72,7 @@ class Drawn:
     stratum: Row = field(default_factory=lambda: {"stratum": "simulated"})
     machine: str = "simulated"
     workers: int = 1
-    again: Mapping[str, int] = field(default_factory=dict)
+    again: dict[str, int] = field(default_factory=dict)
     _laws: dict[Key, "Law"] = field(default_factory=dict)
 
     def same(self, night: str, processes: Mapping[str, Place]) -> Iterator[Row]:
@@ -117,7 +117,9 @@ class Drawn:
         units = place.count(SEEDS) // (place.claim.tuple_size or 2)
         low, high = place.claim.rule.region(place.margin)
         if place.claim.rule.name == "frequency":
-            return Law(units, lambda shares: shares < place.margin, 0.0, -inf)
+            return Law(
+                units, lambda shares: (shares < place.margin).astype(float), 0.0, -inf
+            )
         own = self.residuals[key_of(place)]
         spread = own.std() or place.grain
         effect = self.effects.get(key_of(place), 0.0)

@@ -11,7 +11,6 @@ import random
 import subprocess
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -84,7 +83,7 @@ class Laboratory:
         self.workers = executors.default_workers("local", device)
         here = {"python": platform.python_version(), **again.where()}
         self.stratum: Row = {"stratum": _digest(here), **here}
-        self.again: Counter[str] = Counter(fixed=0, stored=0, retrained=0)
+        self.again = {"fixed": 0, "stored": 0, "retrained": 0}
         # Its name alone is not the place of its networks.
         self.machine = f"{platform.node()} {_digest(str(cache_folder()))}"
 

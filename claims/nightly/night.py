@@ -52,7 +52,7 @@ class Source(Protocol):
     stratum: Row
     machine: str
     workers: int
-    again: Mapping[str, int]
+    again: dict[str, int]
 
     def same(self, night: str, processes: Mapping[str, Place]) -> Iterator[Row]:
         """Measure known networks again: give news of what is not as it was.

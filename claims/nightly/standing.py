@@ -140,7 +140,7 @@ class Standing:
         unseen = np.zeros(max(0, 2 * self.places - logs.size))
         chosen = listed(np.concatenate([logs.ravel(), unseen]))[: logs.size]
         return {
-            direction: [processes[k] for k in np.flatnonzero(found)]
+            direction: [processes[k] for k in np.flatnonzero(found).tolist()]
             for direction, found in zip(
                 DIRECTIONS, chosen.reshape(-1, 2).T, strict=True
             )
@@ -179,7 +179,7 @@ def _running(sums: Floats, lengths: Sequence[int], before: ArrayLike) -> Floats:
     at = np.arange(len(sums)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     table = np.zeros((len(lengths), max(lengths), sums.shape[1]))
     table[group, at] = sums
-    table[:, 0] += before
+    table[:, 0] += np.asarray(before)
     running: Floats = table.cumsum(axis=1)[group, at]
     return running
 
