@@ -26,10 +26,11 @@ References
    2(2), p. 229-260, 2024.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 SHIFTS = np.array([-2.0, -1.0, -0.5, 0.5, 1.0, 2.0])
@@ -39,6 +40,7 @@ ROOM = 64
 """Values that a detector has room for at first."""
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int_]
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,12 @@ class Alarm:
     ----------
     since
         Index of the first value after the change, by the bet that has won most, among
-        the `count` values that the detector has seen since its start.
+        all values that the detector was ever shown.
     count
-        The last of them gave the alarm.
+        How many these are; the last of them gave the alarm.
     before, after
-        Means of the values before `since`, and from there on.
+        Means of the values from there on, and of those before, but not before the
+        last alarm.
     """
 
     since: int
@@ -70,106 +73,163 @@ class Detectors:
     Examples
     --------
     >>> detectors = Detectors()
-    >>> detectors.add(run_length=10_000, seed=0)
-    0
+    >>> detectors.add(run_length=10_000, seeds=[0])
+    range(0, 1)
     >>> values = np.random.default_rng(0).normal(size=120)
     >>> values[100:] += 3
-    >>> alarms = [alarm for value in values for alarm in detectors.feed([0], [value])]
-    >>> [(row, alarm.since, alarm.count) for row, alarm in alarms]
-    [(0, 100, 105)]
+    >>> [(row, alarm)] = detectors.feed([0], [values])
+    >>> row, alarm.since, alarm.count
+    (0, 100, 105)
     """
 
     def __init__(self) -> None:
         self._generators: list[np.random.Generator] = []
         self._threshold = np.empty(0)
-        self._count = np.empty(0, dtype=int)
-        self._values, self._ties = np.empty((0, ROOM)), np.empty((0, ROOM))
-        # Of each shift: log of R, sum of the log bets, its least value and where.
-        shape = (0, len(SHIFTS))
-        self._log_r, self._sum, self._least = (np.empty(shape) for _ in range(3))
-        self._since = np.empty(shape, dtype=int)
+        # Values that were ever shown; until the last alarm.
+        self._count, self._start = np.empty((2, 0), dtype=int)
+        # A value that is not there yet, or was before an alarm, is infinite.
+        self._values, self._ties, self._scores = np.empty((3, 0, ROOM))
+        self._log_r = np.empty((0, len(SHIFTS)))
 
-    def add(self, run_length: float, seed: int) -> int:
-        """Begin a detector, and return its row.
+    def add(self, run_length: float, seeds: Sequence[int]) -> range:
+        """Begin a detector for each seed, and return their rows.
 
         Parameters
         ----------
         run_length : float
             Least mean number of values between false alarms.
-        seed : int
+        seeds : sequence of int
             Of the numbers that break ties: the same values give the same alarms.
         """
-        generator = np.random.default_rng(seed)
-        self._generators.append(generator)
-        self._threshold = np.append(self._threshold, np.log(run_length))
-        self._count = np.append(self._count, 0)
-        room = self._values.shape[1]
-        self._values = np.vstack([self._values, np.full(room, np.inf)])
-        self._ties = np.vstack([self._ties, generator.random(room)])
-        zeros = np.zeros(len(SHIFTS))
-        self._log_r = np.vstack([self._log_r, zeros - np.inf])
-        self._sum = np.vstack([self._sum, zeros])
-        self._least = np.vstack([self._least, zeros])
-        self._since = np.vstack([self._since, zeros.astype(int)])
-        return len(self._generators) - 1
+        room, more = self._values.shape[1], len(seeds)
+        generators = [np.random.default_rng(seed) for seed in seeds]
+        self._generators += generators
+        ties = np.array([generator.random(room) for generator in generators])
+        threshold = np.full(more, np.log(run_length))
+        none, absent = np.zeros(more, dtype=int), np.full((more, room), np.inf)
+        nothing = np.full((more, len(SHIFTS)), -np.inf)
+        self._threshold = np.append(self._threshold, threshold)
+        self._count, self._start = (
+            np.append(old, none) for old in (self._count, self._start)
+        )
+        self._values = np.append(self._values, absent, axis=0)
+        self._scores = np.append(self._scores, absent, axis=0)
+        self._ties = np.append(self._ties, ties.reshape(more, room), axis=0)
+        self._log_r = np.append(self._log_r, nothing, axis=0)
+        return range(len(self._generators) - more, len(self._generators))
 
     def values(self, row: int) -> Floats:
-        """Return what a detector has seen since its start, or its last alarm."""
-        return self._values[row, : self._count[row]].copy()
+        """Return what a detector was shown since its start, or its last alarm."""
+        return self._values[row, self._start[row] : self._count[row]].copy()
 
-    def feed(self, rows: list[int], values: list[float]) -> list[tuple[int, Alarm]]:
-        """Show one further value to each of some detectors; return their alarms.
+    def feed(self, rows: Sequence[int], values: ArrayLike) -> list[tuple[int, Alarm]]:
+        """Show further values to some detectors; return their alarms.
 
-        Who gives an alarm begins anew with the next value.
+        Who gives an alarm begins anew with the next value.  Values that are shown
+        together give the same alarms as one after the other.
+
+        Parameters
+        ----------
+        rows : sequence of int, length m
+            Which detectors, each once.
+        values : array_like, shape (m, t)
+            In their order: at least one, and NaN after those of a detector that is
+            shown fewer than t.
+
+        Returns
+        -------
+        list of tuple of int and Alarm
+            With the detector's row; the alarms of one in their order.
         """
         at, new = np.asarray(rows, dtype=int), np.asarray(values, dtype=float)
-        if (self._count[at] == self._values.shape[1]).any():
-            self._double_room()
-        p = self._p_values(at, new)
-        bets = SHIFTS * special.ndtri(p)[:, None] - SHIFTS**2 / 2
-        self._log_r[at] = np.logaddexp(0, self._log_r[at]) + bets
-        self._sum[at] += bets
-        self._values[at, self._count[at]] = new
-        self._count[at] += 1
-        mean = np.logaddexp.reduce(self._log_r[at], axis=1) - np.log(len(SHIFTS))
-        alarms = [
-            (int(row), self._alarm(row)) for row in at[mean >= self._threshold[at]]
-        ]
-        lower = self._sum[at] < self._least[at]
-        self._least[at] = np.where(lower, self._sum[at], self._least[at])
-        self._since[at] = np.where(lower, self._count[at][:, None], self._since[at])
+        alarms = []
+        while new.size:
+            used, alarmed = self._feed(at, new)
+            at, used, new = at[alarmed], used[alarmed], new[alarmed]
+            alarms += [(row, self._alarm(row)) for row in at.tolist()]
+            # Who gave an alarm goes on with what is left, moved to the front.
+            columns = used[:, None] + np.arange(new.shape[1])
+            padded = np.pad(new, ((0, 0), (0, 1)), constant_values=np.nan)
+            new = np.take_along_axis(padded, np.minimum(columns, new.shape[1]), axis=1)
+            going = ~np.isnan(new)
+            at = at[going.any(axis=1)]
+            new = new[going.any(axis=1)][:, going.any(axis=0)]
         return alarms
 
-    def _p_values(self, at: NDArray[np.int_], new: Floats) -> Floats:
+    def _feed(self, at: Integers, new: Floats) -> tuple[Integers, NDArray[np.bool_]]:
+        """Show values, as far as an alarm; return how many, and who gave one."""
+        while (self._count[at] + new.shape[1] > self._values.shape[1]).any():
+            self._double_room()
+        columns = self._count[at, None] + np.arange(new.shape[1])
+        scores = special.ndtri(self._p_values(at, columns, new))
+        log_r = _shiryaev_roberts(self._log_r[at], _log_bets(scores))
+        mean = np.logaddexp.reduce(log_r, axis=-1) - np.log(len(SHIFTS))
+        there = ~np.isnan(new)
+        reached = there & (mean >= self._threshold[at, None])
+        alarmed = reached.any(axis=1)
+        shown = np.count_nonzero(there, axis=1)
+        used = np.where(alarmed, reached.argmax(axis=1) + 1, shown)
+        seen = np.arange(new.shape[1]) < used[:, None]
+        self._values[at[:, None], columns] = np.where(seen, new, np.inf)
+        self._scores[at[:, None], columns] = scores
+        self._count[at] += used
+        self._log_r[at] = log_r[np.arange(len(at)), used - 1]
+        return used, alarmed
+
+    def _p_values(self, at: Integers, columns: Integers, new: Floats) -> Floats:
         """Return each new value's rank among all before it and itself, as a share."""
-        known, count = self._values[at, : self._count[at].max()], self._count[at]
-        # What is not there yet is infinite.
-        less = np.count_nonzero(known < new[:, None], axis=1)
-        equal = 1 + np.count_nonzero(known == new[:, None], axis=1)
-        p = (less + self._ties[at, count] * equal) / (count + 1)
+        known = self._values[at, : columns.max(initial=0) + 1]
+        less, equal = np.empty((2, *new.shape), dtype=int)
+        for k, (column, values) in enumerate(zip(columns.T, new.T, strict=True)):
+            less[:, k] = np.count_nonzero(known < values[:, None], axis=1)
+            equal[:, k] = 1 + np.count_nonzero(known == values[:, None], axis=1)
+            known[np.arange(len(at)), column] = values
+        count = columns - self._start[at, None] + 1
+        p = (less + self._ties[at[:, None], columns] * equal) / count
         # Nowhere 0 or 1, where a normal score would be infinite.
         clipped: Floats = np.clip(p, 1e-12, 1 - 1e-12)
         return clipped
 
     def _alarm(self, row: int) -> Alarm:
-        # The bet that began at k has won S(n) - S(k) by now; at the least S(k), most.
-        shift = int(np.argmax(self._sum[row] - self._least[row]))
-        since, values = int(self._since[row, shift]), self.values(row)
+        start, count = int(self._start[row]), int(self._count[row])
+        won = np.cumsum(_log_bets(self._scores[row, start:count]), axis=0)
+        # What a bet that began at k has won: most, where others had won least by then.
+        before = np.vstack([np.zeros(len(SHIFTS)), won[:-1]])
+        shift = np.argmax(won[-1] - before.min(axis=0))
+        since = int(np.argmin(before[:, shift]))
+        values = self.values(row)
         alarm = Alarm(
-            since=since,
-            count=len(values),
+            since=start + since,
+            count=count,
             before=float(values[:since].mean()) if since else float("nan"),
             after=float(values[since:].mean()),
         )
-        self._count[row], self._values[row] = 0, np.inf
-        self._ties[row] = self._generators[row].random(self._ties.shape[1])
+        self._start[row], self._values[row, :count] = count, np.inf
         self._log_r[row] = -np.inf
-        self._sum[row] = self._least[row] = self._since[row] = 0
         return alarm
 
     def _double_room(self) -> None:
         room = self._values.shape[1]
-        more = np.full((len(self._values), room), np.inf)
-        self._values = np.hstack([self._values, more])
-        ties = [generator.random(room) for generator in self._generators]
-        self._ties = np.hstack([self._ties, np.array(ties)])
+        ties = np.array([generator.random(room) for generator in self._generators])
+        self._ties = np.hstack([self._ties, ties])
+        absent = np.full_like(ties, np.inf)
+        self._values = np.hstack([self._values, absent])
+        self._scores = np.hstack([self._scores, absent])
+
+
+def _log_bets(scores: Floats) -> Floats:
+    """Return the log likelihood ratios of normal scores, by shift along a last axis."""
+    return scores[..., None] * SHIFTS - SHIFTS**2 / 2
+
+
+def _shiryaev_roberts(log_r: Floats, log_bets: Floats) -> Floats:
+    """Go on with the logs of the sums R, by value along the axis before the last.
+
+    With ``S(n)`` the sum of n log bets ::
+
+        R(n) = exp(S(n)) (R(0) + 1 + exp(-S(1)) + ... + exp(-S(n - 1)))
+    """
+    total = np.cumsum(log_bets, axis=-2)
+    begun = np.concatenate([np.logaddexp(log_r, 0)[:, None], -total[:, :-1]], axis=-2)
+    sums: Floats = total + np.logaddexp.accumulate(begun, axis=-2)
+    return sums

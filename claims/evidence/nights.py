@@ -51,6 +51,8 @@ DIRECTIONS = ("for", "against")
 
 HALF = 0.5
 
+Floats = NDArray[np.float64]
+
 
 def null_shares(rule: Rule, margin: float) -> tuple[float, float]:
     """Return which share of units lies beyond the margin at most, for and against.
@@ -121,11 +123,23 @@ def log_e(hits: ArrayLike, n: ArrayLike, share: ArrayLike = HALF) -> NDArray:
     >>> log_e([9, 0], [10, 0]).round(3).tolist()
     [2.918, 0.0]
     """
-    k, s = np.asarray(hits, dtype=float), np.asarray(share, dtype=float)
-    misses = np.asarray(n, dtype=float) - k
+    coins = np.array(np.broadcast_arrays(hits, n, share), dtype=float)
+    value = np.empty(coins.shape[1:])
+    # Many places have like coins, and the incomplete beta function takes its time.
+    coins = coins.reshape(3, -1)
+    order = np.lexsort(coins)
+    coins = coins[:, order]
+    first = np.ones(len(order), dtype=bool)
+    first[1:] = (coins[:, 1:] != coins[:, :-1]).any(axis=0)
+    value.flat[order] = _log_mixture(*coins[:, first])[np.cumsum(first) - 1]
+    return value
+
+
+def _log_mixture(k: Floats, n: Floats, s: Floats) -> Floats:
+    misses = n - k
     upper = special.betaincc(k + 1, misses + 1, s)
     with np.errstate(divide="ignore"):  # of hardly any hit there is no bet left
-        value: NDArray = (
+        value: Floats = (
             special.betaln(k + 1, misses + 1)
             + np.log(upper)
             - k * np.log(s)

@@ -4,11 +4,10 @@ Which ones depends on nights before alone, never on tonight's values, so that a 
 chance given the past stays what the null says.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from claims.claim import Place
-from claims.nightly.standing import LOG_DECIDED, Process
+from claims.nightly.process import LOG_DECIDED, Key, Process
 
 NEAR = 1.0
 """Log of the e-value from which on an undecided place is near a decision."""
@@ -22,9 +21,9 @@ def urgency(process: Process | None) -> tuple[Any, ...]:
 
     Examples
     --------
-    >>> from claims.nightly.standing import Step
-    >>> new, near = Process({}), Process({}, [Step("2027-01-02", (3.0, -1.0), 0.0)])
-    >>> old = Process({}, [Step("2027-01-01", (0.5, 0.1), 0.0)])
+    >>> new = Process({})
+    >>> near = Process({}, nights=["2027-01-02"], evidence=([3.0], [-1.0]))
+    >>> old = Process({}, nights=["2027-01-01"], evidence=([0.5], [0.1]))
     >>> sorted([old, new, near], key=urgency) == [near, new, old]
     True
     """
@@ -37,32 +36,31 @@ def urgency(process: Process | None) -> tuple[Any, ...]:
 
 
 def choose(
-    places: Sequence[Place],
-    order: Callable[[Place], Any],
-    cost: Callable[[Place], float],
+    demands: Mapping[Key, Mapping[str, int]],
+    order: Callable[[Key], Any],
+    cost: Callable[[Key], float],
     network: Mapping[str, float],
-    seeds: int,
     budget: float,
-) -> list[Place]:
+) -> list[Key]:
     """Return the places to measure, in order, the later ones where they still fit.
 
     Parameters
     ----------
-    places, order
-        Which there are, and the key by which they are sorted.
+    demands
+        From a place to how many networks of which settings it looks at.
+    order
+        By what places are sorted.
     cost
         What measuring a place takes, in seconds.
     network
         What training a network takes, by setting; it is paid once a night, whatever
         looks at it.
-    seeds
-        Networks of each setting that a place may look at.
     budget
         Seconds of one core.
     """
     chosen, trained = [], dict.fromkeys(network, 0)
-    for place in sorted(places, key=order):
-        demand = place.demand(seeds)
+    for place in sorted(demands, key=order):
+        demand = demands[place]
         training = sum(
             network[name] * max(0, count - trained[name])
             for name, count in demand.items()

@@ -125,13 +125,13 @@ def add_commands(commands: Any, positive: Callable[[str], int]) -> None:
     command = commands.add_parser(
         "nightly",
         help="gather evidence night by night, and notice what has moved",
-        description="Measure known networks again, train and measure fresh ones "
-        "within the budget, and add what they say to the history: a folder of JSON "
-        "lines with a page (index.html), an Atom feed and badges. May be killed and "
-        "called again, and called by several machines on one folder: seeds are given "
-        "once. Exit 0 where the night is green, 1 where it is red: other values of the "
-        "same networks, drift, evidence against the record, a broken invariant or an "
-        "error.",
+        description="Measure known networks again, train and measure fresh ones in "
+        "what is left of the budget, and add what they say to the history: a folder of "
+        "JSON lines with a page (index.html), an Atom feed and badges. May be killed "
+        "and called again, and called by several machines on one folder: seeds are "
+        "given once. Exit 0 where the night is green, 1 where it is red: other values "
+        "of the same networks, drift, evidence against the record, a broken invariant "
+        "or an error.",
         epilog="example: python -m claims nightly --budget 30 --history nights",
     )
     command.add_argument(

@@ -3,7 +3,8 @@
 Each file is one table, a row a line, which `History.frame` gives to pandas:
 
 ``blocks.jsonl``
-    Seeds that a call was given, and when it was done with them.
+    Seeds that a call was given; when it was done with them, which known networks it
+    had looked at again by then, and what time was planned for fresh ones and was used.
 ``processes.jsonl``
     What is asked where, by what rule: one process of evidence.  A change of claim,
     rule, recipe or accepted value begins another; old ones stay.
@@ -24,7 +25,7 @@ one that writes cuts it off; both say so.
 import json
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -48,6 +49,11 @@ STRIDE = 16
 
 PATIENCE = 60.0
 """Seconds to wait for other processes that write."""
+
+ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+
+AT_ONCE = 1000
+"""Lines that are parsed together."""
 
 Row = dict[str, Any]
 
@@ -106,10 +112,7 @@ class History:
 
     def append(self, table: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Append rows to a table."""
-        text = "".join(
-            json.dumps(row, separators=(",", ":"), allow_nan=False) + "\n"
-            for row in rows
-        )
+        text = "".join(ENCODER.encode(row) + "\n" for row in rows)
         with self.locked(), self.path(table).open("a+b") as file:
             if end := file.tell():
                 file.seek(end - 1)
@@ -166,7 +169,7 @@ class History:
             block = Block(night, max(seeds, default=FIRST_SEED), stratum)
             turn = self._taken(block, machine)
             assert turn is not None, "nobody knows of these seeds yet"
-            self.append("blocks", [self._row(block, machine, ended=False)])
+            self.append("blocks", [self._row(block, machine, {"ended": False})])
             return turn
 
     def _taken(self, block: Block, machine: str) -> "Turn | None":
@@ -178,9 +181,9 @@ class History:
         return Turn(self, block, machine, lock)
 
     @staticmethod
-    def _row(block: Block, machine: str, ended: bool) -> Row:
+    def _row(block: Block, machine: str, facts: Row) -> Row:
         at = datetime.now(UTC).isoformat(timespec="seconds")
-        return {**block._asdict(), "machine": machine, "ended": ended, "at": at}
+        return {**block._asdict(), "machine": machine, **facts, "at": at}
 
 
 class Reader:
@@ -191,7 +194,9 @@ class Reader:
         self._read = dict.fromkeys(TABLES, 0)  # bytes
 
     def unread(self, table: str) -> Iterator[Row]:
-        """Give a table's rows that this reader has not given before, in their order.
+        """Return a table's rows that this reader has not given before, in their order.
+
+        The file is read now, and its rows are parsed as they are taken.
 
         Raises
         ------
@@ -200,7 +205,7 @@ class Reader:
         """
         path = self._history.path(table)
         if not path.exists():
-            return
+            return iter(())
         with path.open("rb") as file:
             file.seek(self._read[table])
             content = file.read()
@@ -208,22 +213,29 @@ class Reader:
         if torn:
             _warn(path, "left out")
         self._read[table] += len(whole) + len(newline)
-        yield from _parsed(path, whole.splitlines())
+        return _parsed(path, whole.splitlines())
 
 
-def _parsed(path: Path, lines: list[bytes]) -> list[Row]:
-    with suppress(ValueError):  # all at once, which takes half the time
-        return json.loads(b"[" + b",".join(lines) + b"]")
-    rows = []
-    for line in lines:
+def _parsed(path: Path, lines: list[bytes]) -> Iterator[Row]:
+    # Many at once take half the time of one by one, and all at once more memory than
+    # the garbage collector looks over gladly.
+    for first in range(0, len(lines), AT_ONCE):
+        some = lines[first : first + AT_ONCE]
         try:
-            rows.append(json.loads(line))
-        except ValueError as error:
-            raise ValueError(
-                f"{path} holds {line[:60].decode(errors='replace')!r}, which is no "
-                f"row ({error}): remove that line"
-            ) from None
-    return rows
+            yield from json.loads(b"[" + b",".join(some) + b"]")
+        except ValueError:
+            yield from (_row(path, line) for line in some)
+
+
+def _row(path: Path, line: bytes) -> Row:
+    try:
+        row: Row = json.loads(line)
+    except ValueError as error:
+        raise ValueError(
+            f"{path} holds {line[:60].decode(errors='replace')!r}, which is no row "
+            f"({error}): remove that line"
+        ) from None
+    return row
 
 
 class Turn:
@@ -244,9 +256,9 @@ class Turn:
         if self._ended:  # nobody asks for it any more
             Path(self._lock.lock_file).unlink(missing_ok=True)
 
-    def end(self) -> None:
-        """Say that the block is done."""
-        row = History._row(self.block, self._machine, ended=True)
+    def end(self, **facts: float) -> None:
+        """Say that the block is done, and what there is to say of it."""
+        row = History._row(self.block, self._machine, {"ended": True, **facts})
         self._history.append("blocks", [row])
         self._ended = True
 

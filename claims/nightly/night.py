@@ -12,8 +12,15 @@ from claims.evidence.family import FAMILY, welch_p
 from claims.evidence.rules import FEWEST
 from claims.nightly.allocation import choose, urgency
 from claims.nightly.history import SEEDS, Block, History, Row
-from claims.nightly.process import Key, Measured, key_of, process_of
-from claims.nightly.standing import Change, Process, Standing
+from claims.nightly.process import (
+    Change,
+    Key,
+    Measured,
+    Process,
+    key_of,
+    process_of,
+)
+from claims.nightly.standing import Standing
 
 BASELINE = max(8, FEWEST)
 """Units of a new stratum that are compared with the stratum before."""
@@ -38,11 +45,14 @@ class Source(Protocol):
         Which machine's cache the networks are in.
     workers
         How many processes it measures by.
+    again
+        How many known networks, or places of them, it has looked at again, by kind.
     """
 
     stratum: Row
     machine: str
     workers: int
+    again: dict[str, int]
 
     def same(self, night: str, processes: Mapping[str, Place]) -> Iterator[Row]:
         """Measure known networks again: give news of what is not as it was.
@@ -104,6 +114,11 @@ class Night:
     ):
         self._history, self._standing, self._source = history, standing, source
         self._places = {key_of(place): place for place in places}
+        self._demands = {
+            key: place.demand(SEEDS)
+            for key, place in self._places.items()
+            if place.count(SEEDS)
+        }
         self._on_record, self._budget, self._clock = on_record, budget, clock
         self._processes: dict[Key, Row] = {}
         self._accepted: dict[Key, int] | None = None  # of those
@@ -128,13 +143,16 @@ class Night:
             processes = self._present()
             asked = {row["process"]: self._places[k] for k, row in processes.items()}
             found = [*self._source.same(night, asked)]
-            left = max(0.0, self._budget - (self._clock() - begun))
+            fresh = self._clock()
+            left = max(0.0, self._budget - (fresh - begun))
+            # As slow as the night before, which says nothing of tonight's networks.
+            planned = left / self._standing.slowness(self._source.machine)
             # Code that gives other values gives no further evidence, anywhere: which
             # places it has changed only the known networks tell, and not of all.
             sound = not any(row["red"] for row in found)
-            places = self._to_measure(turn.block, left) if sound else []
+            places = self._to_measure(turn.block, planned) if sound else []
             rows: list[tuple[Row, Row]] = []
-            for item in self._source.fresh(turn.block, places, left):
+            for item in self._source.fresh(turn.block, places, planned):
                 if isinstance(item, Measured):
                     rows.append(self._rows(turn.block, item))
                 else:
@@ -145,7 +163,9 @@ class Night:
                 self._standing.follow()
                 self._tell([*found, *self._evident()])
                 self._history.append("strata", self._unknown_strata())
-            turn.end()
+            took = self._clock() - fresh
+            seconds = {"planned": round(planned, 1), "took": round(took, 1)}
+            turn.end(**seconds, **self._source.again)
         return True
 
     def _unknown_strata(self) -> list[Row]:
@@ -175,23 +195,22 @@ class Night:
 
     def _to_measure(self, block: Block, seconds: float) -> list[Place]:
         """Return what fits the time, of what this block has not measured."""
-        source, standing = self._source, self._standing
+        source, standing, places = self._source, self._standing, self._places
         of = {key: row["process"] for key, row in self._present().items()}
-        waiting = [
-            place
-            for key, place in self._places.items()
-            if place.count(SEEDS)
-            and (block.first_seed, of[key]) not in standing.measured
-        ]
-        settings = {name for place in waiting for name in place.demand(SEEDS)}
-        return choose(
+        waiting = {
+            key: demand
+            for key, demand in self._demands.items()
+            if not standing.measured(of[key], block.first_seed)
+        }
+        settings = {name for demand in waiting.values() for name in demand}
+        chosen = choose(
             waiting,
-            lambda place: urgency(standing.processes.get(of[key_of(place)])),
-            source.cost,
+            lambda key: urgency(standing.processes.get(of[key])),
+            lambda key: source.cost(places[key]),
             {name: source.network(name) for name in settings},
-            SEEDS,
             FRESH * seconds * source.workers,
         )
+        return [places[key] for key in chosen]
 
     def _rows(self, block: Block, item: Measured) -> tuple[Row, Row]:
         process = self._processes[item.key]
@@ -223,11 +242,12 @@ class Night:
                 yield news("stratum", process.key, text)
 
     def _decided(self, process: Process) -> Iterator[Row]:
+        verdict = self._on_record.get(process.key, "")
         for direction, night in process.decided.items():
             if night == self._night:
-                text = f"decided {direction} the claim, after {process.units} units"
-                yield news("decided", process.key, text)
-        verdict = self._on_record.get(process.key, "")
+                text = f"{direction} the claim, after {process.units} units"
+                told = f"{text} ({verdict} on record)" if verdict else text
+                yield news("decided", process.key, told)
         if process.certain.get(OPPOSITE.get(verdict, "")) == self._night:
             text = (
                 f"{verdict} on record, and most of {process.units} fresh units say "
@@ -266,11 +286,15 @@ def other_stratum(process: Process, night: str, places: int) -> str:
 
     Once, on the night that gives it `BASELINE` units.
     """
-    for old, new in pairwise(process.strata.values()):
-        least = min(len(old.values), len(new.values))
-        if least < BASELINE or new.nights[BASELINE - 1] != night:
+    for old, new in pairwise(dict.fromkeys(process.strata)):
+        strata = np.repeat(process.strata, process.counts)
+        nights = np.repeat(process.nights, process.counts)[strata == new]
+        if len(nights) < BASELINE or nights[BASELINE - 1] != night:
             continue
-        before, after = np.array(old.values), np.array(new.values[:BASELINE])
+        values = np.array(process.values)
+        before, after = values[strata == old], values[strata == new][:BASELINE]
+        if len(before) < BASELINE:
+            continue
         spreads = before.std(ddof=1), after.std(ddof=1)
         gap = after.mean() - before.mean()
         p = welch_p(gap, spreads[0], len(before), spreads[1], len(after))

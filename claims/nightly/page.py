@@ -8,14 +8,17 @@ from typing import Any
 import jinja2
 
 from claims.evidence.nights import DECIDED, DIRECTIONS
+from claims.nightly.process import Process
 from claims.nightly.report import KINDS, Report, line
-from claims.nightly.standing import Process
 
 WIDTH, HEIGHT = 120, 28
 """Of a sparkline, in pixels."""
 
 POINTS = 40
 """Of a sparkline: as many of its nights are drawn, evenly taken."""
+
+REDS = 10
+"""Red nights of which the page says why, the last ones."""
 
 FLOOR = -1.0
 """Evidence below a tenth is drawn as a tenth: it counts for nothing anyway."""
@@ -39,7 +42,7 @@ def render(report: Report) -> str:
             "estimate": estimate(process),
         }
         for process in sorted(report.present, key=lambda process: process.key)
-        if process.steps
+        if process.nights
     ]
     changes = [
         (process, change) for process in report.present for change in process.changes
@@ -50,6 +53,10 @@ def render(report: Report) -> str:
         line=line,
         places=places,
         months=calendar(report),
+        red=[
+            (night, [row for row in report.of(night) if row["red"]])
+            for night in report.red_nights[::-1][:REDS]
+        ],
         changes=sorted(changes, key=lambda pair: pair[1].night, reverse=True),
         asked=report.standing.places,
         directions=DIRECTIONS,
@@ -78,22 +85,22 @@ def calendar(report: Report) -> list[tuple[str, list[dict[str, Any]]]]:
 
 def evidence(process: Process) -> list[str]:
     """Return the paths of log10 of both e-values over nights, by direction."""
-    steps = _some(process.steps)
     return [
-        _path([step.log_e[k] / TEN for step in steps], FLOOR, ROOF) for k in range(2)
+        _path([value / TEN for value in _some(values)], FLOOR, ROOF)
+        for values in process.evidence
     ]
 
 
 def estimate(process: Process) -> str:
     """Return the path of the running mean over nights."""
-    means = [step.mean for step in _some(process.steps)]
+    means = _some(process.means)
     return _path(means, min(means), max(means))
 
 
-def _some(steps: list) -> list:
-    """Return at most `POINTS` of some steps, the last one among them."""
-    skip = -(-len(steps) // POINTS)
-    return steps[::-1][::skip][::-1]
+def _some(values: list[float]) -> list[float]:
+    """Return at most `POINTS` of some values, the last one among them."""
+    skip = -(-len(values) // POINTS)
+    return values[::-1][::skip][::-1]
 
 
 def _path(values: list[float], low: float, high: float) -> str:

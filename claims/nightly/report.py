@@ -1,13 +1,14 @@
 """What is told of a night, in words; page, feed and badges are made of it."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from claims.evidence.nights import DIRECTIONS
 from claims.nightly.history import Row
-from claims.nightly.standing import Process, Standing
+from claims.nightly.process import Process
+from claims.nightly.standing import Standing
 
 KINDS = {
     "same": "same networks, other values",
@@ -20,6 +21,17 @@ KINDS = {
     "stratum": "machine or versions",
 }
 """What kinds of news are called; those that make a night red come first."""
+
+
+FIRST = 12
+"""News that are told at once, beside the red ones."""
+
+AGAIN = {
+    "fixed": "places of the fixed ones measured again",
+    "stored": "places of nights before measured again",
+    "retrained": "trained again",
+}
+"""What was done with known networks, by its name in the table of blocks."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +82,12 @@ class Report:
 
     def is_red(self, night: str) -> bool:
         """Return whether a night was red."""
-        return night in self._red
+        return night in self.red_nights
 
     @cached_property
-    def _red(self) -> set[str]:
-        return {row["night"] for row in self.news if row["red"]}
+    def red_nights(self) -> list[str]:
+        """All red nights, in order."""
+        return sorted({row["night"] for row in self.news if row["red"]})
 
     @property
     def red(self) -> bool:
@@ -88,7 +101,7 @@ class Report:
     @cached_property
     def lists(self) -> dict[str, list[Process]]:
         """Tonight's lists, by direction."""
-        return {d: self.standing.listed(self.present, d) for d in DIRECTIONS}
+        return self.standing.lists(self.present)
 
     @cached_property
     def paragraph(self) -> str:
@@ -102,6 +115,7 @@ class Report:
         lines = [
             f"The night of {self.night} at {self.scale} is "
             + (f"RED: {why}." if self.red else "green: everything still holds."),
+            *self._again(),
             "No fresh evidence is taken until that is mended, or accepted."
             if {"same", "retrained"} & kinds.keys()
             else f"Fresh networks were measured at {len(visited)} of "
@@ -113,9 +127,25 @@ class Report:
         ]
         return " ".join(lines)
 
+    def _again(self) -> Iterator[str]:
+        """Say which known networks were looked at again, where there are any."""
+        calls = [r for r in self.blocks if r["night"] == self.night and r["ended"]]
+        counts = {kind: sum(row.get(kind, 0) for row in calls) for kind in AGAIN}
+        if any(counts.values()):
+            told = ", ".join(f"{counts[kind]} {text}" for kind, text in AGAIN.items())
+            all_of_it = not any(row["planned"] for row in calls)
+            yield f"Known networks: {told}{'; which took the budget' * all_of_it}."
+
     def lines(self) -> list[str]:
-        """Return the news of the last night, a line each."""
-        return [line(row) for row in self.tonight]
+        """Return the first news of the last night, a line each, and how many more."""
+        told = [line(row) for row in self.tonight[: self.first]]
+        more = len(self.tonight) - len(told)
+        return [*told, f"{more} more on the page"] if more else told
+
+    @property
+    def first(self) -> int:
+        """How many of its news are told at once: all red ones, and `FIRST` others."""
+        return sum(row["red"] for row in self.tonight) + FIRST
 
 
 def line(row: Row) -> str:

@@ -5,127 +5,22 @@ the same history stand alike.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from itertools import groupby
-from math import inf
-from operator import itemgetter
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, zip_longest
+from math import inf, nan
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from claims.evidence.drift import Alarm, Detectors
-from claims.evidence.nights import (
-    DECIDED,
-    DIRECTIONS,
-    any_place,
-    beyond,
-    listed,
-    log_e,
-)
+from claims.evidence.nights import DIRECTIONS, any_place, beyond, listed, log_e
 from claims.nightly.history import History, Reader, Row
-from claims.nightly.process import Key
+from claims.nightly.process import Change, Key, Process
 
 YEAR = 365
 """Nights in which drift may give one false alarm, over all places."""
 
-LOG_DECIDED = float(np.log(DECIDED))
-
-
-class Step(NamedTuple):
-    """Where a process stood after a night.
-
-    Attributes
-    ----------
-    night
-        Its date.
-    log_e
-        Logarithms of both e-values, by `DIRECTIONS`.
-    mean
-        Of all units so far.
-    """
-
-    night: str
-    log_e: tuple[float, float]
-    mean: float
-
-
-class Change(NamedTuple):
-    """An alarm of drift: the values of a process have moved within a stratum."""
-
-    night: str
-    since: str
-    before: float
-    after: float
-    nights: int
-    stratum: str
-
-
-@dataclass
-class Stretch:
-    """Values of a process in one stratum, and the night of each."""
-
-    nights: list[str] = field(default_factory=list)
-    values: list[float] = field(default_factory=list)
-
-
-@dataclass(eq=False)
-class Process:
-    """One process of evidence.
-
-    Attributes
-    ----------
-    row
-        Of the history's table: what is asked where.
-    steps
-        A step for each night that measured it.
-    decided
-        From a direction to the night on which it was first decided.
-    changes
-        Alarms of drift.
-    units
-        How many independent units there were.
-    certain
-        Likewise to the night from which it may be said though it is one of many places.
-    strata
-        From a stratum to the values there, in their order.
-    """
-
-    row: Row
-    steps: list[Step] = field(default_factory=list)
-    decided: dict[str, str] = field(default_factory=dict)
-    changes: list[Change] = field(default_factory=list)
-    hits: list[int] = field(default_factory=lambda: [0, 0])
-    units: int = 0
-    total: float = 0.0
-    certain: dict[str, str] = field(default_factory=dict)
-    strata: dict[str, Stretch] = field(default_factory=lambda: defaultdict(Stretch))
-
-    @property
-    def key(self) -> Key:
-        """Where it is asked."""
-        return self.row["claim"], self.row["place"]
-
-    @property
-    def name(self) -> str:
-        """Claim and place."""
-        return " ".join(self.key)
-
-    @property
-    def log_e(self) -> tuple[float, float]:
-        """Logarithms of both e-values tonight."""
-        return self.steps[-1].log_e if self.steps else (0.0, 0.0)
-
-    @property
-    def verdict(self) -> str:
-        """The direction that was decided, first if both were; "" for none."""
-        return min(self.decided, key=self.decided.__getitem__, default="")
-
-    @property
-    def visited(self) -> str:
-        """The last night that measured it; "" for none."""
-        return self.steps[-1].night if self.steps else ""
+Floats = NDArray[np.float64]
 
 
 class Standing:
@@ -138,6 +33,15 @@ class Standing:
     places
         How many empirical places the scale has, whatever was measured: the number by
         which statements about any place at all are corrected.
+
+    Attributes
+    ----------
+    processes
+        By their ids.
+    nights
+        In their order.
+    accepted
+        How often a person has accepted other values at a place.
     """
 
     def __init__(self, history: History, places: int):
@@ -145,13 +49,11 @@ class Standing:
         self._reader = Reader(history)
         self._level = any_place(places)
         self.processes: dict[str, Process] = {}
-        self._blocks: dict[int, str] = {}  # to the stratum
+        self._blocks: dict[int, Row] = {}
         self.nights: list[str] = []
         self._detectors = Detectors()
-        self._watched: dict[tuple[str, str], int] = {}
-        self._rows: list[tuple[Process, str, list[str]]] = []
         self.accepted: Counter[Key] = Counter()
-        self.measured: set[tuple[int, str]] = set()
+        self._watched: dict[tuple[Process, str], int] = {}
         self.follow()
 
     def follow(self) -> None:
@@ -162,122 +64,135 @@ class Standing:
             for row in self._reader.unread("processes"):
                 self.processes.setdefault(row["process"], Process(row))
             for row in self._reader.unread("blocks"):
-                self._blocks[row["first_seed"]] = row["stratum"]
+                self._blocks[row["first_seed"]] = row
                 if row["night"] not in self.nights[-1:]:
                     self.nights.append(row["night"])
-            values = [*self._reader.unread("values")]
-        for _, rows in groupby(values, key=itemgetter("block")):
-            self._add([*rows])
+            values = self._reader.unread("values")
+        new: dict[Process, int] = {}  # to the first of its new visits
+        for row in values:
+            process = self.processes[row["process"]]
+            if row["block"] not in process.blocks:  # two calls may have had the same
+                new.setdefault(process, len(process.nights))
+                process.visit(self._blocks[row["block"]], row)
+        if new:
+            sums = _sums(new)
+            self._weigh(new, sums)
+            self._watch(new, (sums[:, 3] / sums[:, 2]).tolist())
 
-    def _add(self, rows: Sequence[Row]) -> None:
-        """Add rows of one block."""
-        fresh = []
-        for row in rows:
-            visit = row["block"], row["process"]
-            if visit not in self.measured:  # two calls may have had the same block
-                self.measured.add(visit)
-                fresh.append(row)
-        processes = [self.processes[row["process"]] for row in fresh]
-        for process, row in zip(processes, fresh, strict=True):
-            process.units += len(row["values"])
-            process.total += sum(row["values"])
-        for process, hits in zip(processes, _hits(processes, fresh), strict=True):
-            process.hits = [process.hits[0] + hits[0], process.hits[1] + hits[1]]
-        for process, row, logs in zip(
-            processes, fresh, self._evidence(processes), strict=True
-        ):
-            pair = (float(logs[0]), float(logs[1]))
-            mean = process.total / process.units
-            process.steps.append(Step(row["night"], pair, mean))
-            for direction, value in zip(DIRECTIONS, pair, strict=True):
-                if value >= LOG_DECIDED:
-                    process.decided.setdefault(direction, row["night"])
-                if value >= self._level:
-                    process.certain.setdefault(direction, row["night"])
-        self._watch(processes, fresh)
+    def _weigh(self, new: Mapping[Process, int], sums: Floats) -> None:
+        """Turn new visits into evidence."""
+        often = [len(process.nights) - first for process, first in new.items()]
+        running = _running(sums, often, [process.sums for process in new])
+        hits, units, total = running[:, :2], running[:, 2], running[:, 3]
+        shares = [[p.row["null_for"], p.row["null_against"]] for p in new]
+        logs = log_e(hits, units[:, None], np.repeat(shares, often, axis=0))
+        evidence, means = logs.T.tolist(), (total / units).tolist()
+        end = 0
+        for process, length in zip(new, often, strict=True):
+            these, end = slice(end, end + length), end + length
+            process.sums = running[end - 1].tolist()
+            process.weigh([logs[these] for logs in evidence], means[these], self._level)
 
-    @staticmethod
-    def _evidence(processes: Sequence[Process]) -> NDArray[np.float64]:
-        hits = [process.hits for process in processes]
-        units = [[process.units] * 2 for process in processes]
-        shares = [[p.row["null_for"], p.row["null_against"]] for p in processes]
-        return log_e(hits, units, shares).reshape(-1, 2)
+    def _watch(self, new: Mapping[Process, int], means: Iterable[float]) -> None:
+        """Show the mean of each visit's units to the detector of its stratum.
 
-    def _watch(self, processes: Sequence[Process], rows: Sequence[Row]) -> None:
-        """Show the means of a night's units to the detectors of their stratum.
-
-        Blocks are independent draws, so that a mean of each is exchangeable too.
+        Blocks are independent draws, so that these means are exchangeable too.
         """
-        at = []
-        for process, row in zip(processes, rows, strict=True):
-            stratum = self._blocks[row["block"]]
-            stretch = process.strata[stratum]
-            stretch.nights += [row["night"]] * len(row["values"])
-            stretch.values += row["values"]
-            at.append(self._detector(process, stratum))
-            self._rows[at[-1]][2].append(row["night"])
-        means = [sum(row["values"]) / len(row["values"]) for row in rows]
-        for found, alarm in self._detectors.feed(at, means):
-            self._note(found, alarm)
-
-    def _detector(self, process: Process, stratum: str) -> int:
-        """Return the row of a process's detector in a stratum; begin it, if need be."""
-        key = process.row["process"], stratum
-        if key not in self._watched:
-            # So many visits a year, over all places, give one false alarm.
-            run_length = YEAR * self.places
-            seed = int(process.row["process"], 16)
-            self._watched[key] = self._detectors.add(run_length, seed)
-            self._rows.append((process, stratum, []))
-        return self._watched[key]
-
-    def _note(self, found: int, alarm: Alarm) -> None:
-        process, stratum, nights = self._rows[found]
-        change = Change(
-            nights[alarm.count - 1],
-            nights[alarm.since],
-            alarm.before,
-            alarm.after,
-            alarm.count - alarm.since,
-            stratum,
+        shown: dict[tuple[Process, str], list[float]] = defaultdict(list)
+        following = iter(means)
+        for process, first in new.items():
+            for stratum in process.strata[first:]:
+                shown[process, stratum].append(next(following))
+        missing = [key for key in shown if key not in self._watched]
+        # So many visits a year, over all places, give one false alarm.
+        begun = self._detectors.add(
+            YEAR * self.places,
+            [int(process.row["process"], 16) for process, _ in missing],
         )
-        del nights[: alarm.count]
-        process.changes.append(change)
+        self._watched |= zip(missing, begun, strict=True)
+        watched = {self._watched[key]: key for key in shown}
+        table = np.array([*zip_longest(*shown.values(), fillvalue=nan)]).T
+        for detector, alarm in self._detectors.feed([*watched], table):
+            process, stratum = watched[detector]
+            process.changes.append(_change(alarm, process, stratum))
+
+    def measured(self, process: str, block: int) -> bool:
+        """Return whether a block has visited a process, by their ids."""
+        return process in self.processes and block in self.processes[process].blocks
 
     def of(self, keys: Iterable[str]) -> list[Process]:
         """Return the processes of these ids that have begun."""
         return [self.processes[key] for key in keys if key in self.processes]
 
-    def listed(self, processes: Sequence[Process], direction: str) -> list[Process]:
-        """Return those that a list of tonight holds, at its false discovery rate.
+    def slowness(self, machine: str) -> float:
+        """Return by what factor a machine's last night took longer than planned."""
+        for row in reversed(self._blocks.values()):
+            if row["machine"] == machine and row.get("planned"):
+                return max(1.0, row["took"] / row["planned"])
+        return 1.0
+
+    def lists(self, processes: Sequence[Process]) -> dict[str, list[Process]]:
+        """Return tonight's lists by direction, at their false discovery rate.
 
         Over all places and both directions of the scale, measured or not.
         """
         logs = np.array([process.log_e for process in processes]).reshape(-1, 2)
         unseen = np.zeros(max(0, 2 * self.places - logs.size))
         chosen = listed(np.concatenate([logs.ravel(), unseen]))[: logs.size]
-        column = DIRECTIONS.index(direction)
-        return [
-            process
-            for process, found in zip(processes, chosen.reshape(-1, 2), strict=True)
-            if found[column]
-        ]
+        return {
+            direction: [processes[k] for k in np.flatnonzero(found).tolist()]
+            for direction, found in zip(
+                DIRECTIONS, chosen.reshape(-1, 2).T, strict=True
+            )
+        }
 
 
-def _hits(processes: Sequence[Process], rows: Sequence[Row]) -> list[list[int]]:
-    """Return how many of each row's units lie beyond the margin, by direction."""
-    if not rows:
-        return []
-    counts = [len(row["values"]) for row in rows]
-    lows = [-inf if p.row["low"] is None else p.row["low"] for p in processes]
-    highs = [inf if p.row["high"] is None else p.row["high"] for p in processes]
-    found = beyond(
-        np.concatenate([row["values"] for row in rows]),
-        np.repeat(lows, counts),
-        np.repeat(highs, counts),
-    )
+def _sums(new: Mapping[Process, int]) -> Floats:
+    """Return by how much each new visit adds to `Process.sums`; shape (visits, 4)."""
+    often = [len(process.nights) - first for process, first in new.items()]
+    counts = _flat(process.counts[first:] for process, first in new.items())
+    met = _flat(process.met[first:] for process, first in new.items())
+    values = _flat(process.values[int(process.sums[2]) :] for process in new)
+    lows = [-inf if p.row["low"] is None else p.row["low"] for p in new]
+    highs = [inf if p.row["high"] is None else p.row["high"] for p in new]
+    low, high = (np.repeat(np.repeat(b, often), counts) for b in (lows, highs))
     # Without its premise no unit speaks for a claim, or against it.
-    found &= np.repeat([not row.get("unmet") for row in rows], counts)[:, None]
-    starts = np.cumsum([0, *counts[:-1]])
-    hits: list[list[int]] = np.add.reduceat(found.astype(int), starts).tolist()
-    return hits
+    hits = beyond(values, low, high) & np.repeat(met, counts)[:, None]
+    each = np.column_stack([hits, np.ones(len(values)), values])
+    sums: Floats = np.add.reduceat(each, np.cumsum(counts) - counts)
+    return sums
+
+
+def _flat(lists: Iterable[Sequence[float]]) -> NDArray:
+    return np.array([*chain.from_iterable(lists)])
+
+
+def _running(sums: Floats, lengths: Sequence[int], before: ArrayLike) -> Floats:
+    """Sum on along groups of rows of these lengths, from what was before each group.
+
+    Examples
+    --------
+    >>> _running(np.ones((5, 1)), [2, 3], [[10.0], [20.0]]).ravel().tolist()
+    [11.0, 12.0, 21.0, 22.0, 23.0]
+    """
+    group = np.repeat(np.arange(len(lengths)), lengths)
+    at = np.arange(len(sums)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    table = np.zeros((len(lengths), max(lengths), sums.shape[1]))
+    table[group, at] = sums
+    table[:, 0] += np.asarray(before)
+    running: Floats = table.cumsum(axis=1)[group, at]
+    return running
+
+
+def _change(alarm: Alarm, process: Process, stratum: str) -> Change:
+    nights = [
+        n for n, s in zip(process.nights, process.strata, strict=True) if s == stratum
+    ]
+    return Change(
+        nights[alarm.count - 1],
+        nights[alarm.since],
+        alarm.before,
+        alarm.after,
+        alarm.count - alarm.since,
+        stratum,
+    )

@@ -1,5 +1,6 @@
 """Evidence over nights: e-processes, e-BH, and e-detectors of drift."""
 
+from itertools import zip_longest
 from math import log, prod
 
 import numpy as np
@@ -140,8 +141,8 @@ def test_an_alarm_is_where_the_sum_by_definition_reaches_the_run_length(digits):
     values = values.round(digits)
     by_hand = shiryaev_roberts(values, np.random.default_rng(3).random(60))
     detectors = Detectors()
-    detectors.add(run_length=500, seed=3)
-    noticed = [bool(detectors.feed([0], [value])) for value in values]
+    detectors.add(run_length=500, seeds=[3])
+    noticed = [bool(detectors.feed([0], [[value]])) for value in values]
     first = next(n for n, r in enumerate(by_hand) if r >= 500)
     assert noticed.index(True) == first and first > 40
 
@@ -151,37 +152,63 @@ def test_false_alarms_are_as_rare_as_stated():
     generator = np.random.default_rng(0)
     rows = 50
     for draw in (generator.normal, generator.exponential, generator.standard_cauchy):
-        detectors, alarms = Detectors(), 0
-        for row in range(rows):
-            detectors.add(run_length=200, seed=row)
-        for _ in range(200):
-            alarms += len(detectors.feed(range(rows), draw(size=rows)))
-        assert 0 < alarms <= 50 + 3 * np.sqrt(50)
+        detectors = Detectors()
+        detectors.add(run_length=200, seeds=range(rows))
+        alarms = detectors.feed(range(rows), draw(size=(rows, 200)))
+        assert 0 < len(alarms) <= 50 + 3 * np.sqrt(50)
 
 
 def test_the_alarm_says_since_when_and_from_where_to_where():
-    detectors = Detectors()
-    for row in range(2):
-        detectors.add(run_length=10_000, seed=row)
     generator = np.random.default_rng(0)
-    found = []
-    for n in range(120):
-        value = generator.normal(10 if n < 100 else 15)
-        found += detectors.feed([1], [value])
-        detectors.feed([0], [generator.normal()])
-    [(row, alarm)] = found
+    values = generator.normal(size=(2, 120))
+    values[1] += np.where(np.arange(120) < 100, 10, 16)
+    values[1, 99] = 9
+    detectors = Detectors()
+    detectors.add(run_length=10_000, seeds=range(2))
+    [(row, alarm)] = detectors.feed([0, 1], values)
     assert (row, alarm.since) == (1, 100)
     assert alarm.before == pytest.approx(10, abs=0.3)
-    assert alarm.after == pytest.approx(15, abs=1)
+    assert alarm.after == pytest.approx(16, abs=1)
 
 
-def test_detectors_have_room_for_ever_more_values_and_begin_anew_after_an_alarm():
-    detectors = Detectors()
-    detectors.add(run_length=1e6, seed=0)
+def test_after_an_alarm_all_begins_anew():
+    """The second alarm looks back to the first one only."""
     values = np.random.default_rng(2).normal(size=150)
-    for value in values:
-        assert detectors.feed([0], [value]) == []
+    values[-1] = -1.0
+    detectors = Detectors()
+    detectors.add(run_length=1e4, seeds=[0])
+    assert detectors.feed([0], [values]) == []
     assert detectors.values(0).tolist() == values.tolist()
-    while not detectors.feed([0], [9.0]):
-        pass
-    assert len(detectors.values(0)) == 0
+    [(_, first)] = detectors.feed([0], [np.full(20, 9.0)])
+    assert first.since == 150 and first.after == 9.0
+    assert detectors.values(0).tolist() == [9.0] * (170 - first.count)
+    [(_, second)] = detectors.feed([0], [-values])
+    assert second.since == 170 and second.before == 9.0
+
+
+@pytest.mark.parametrize("together", [7, 300])
+def test_values_shown_together_alarm_as_one_by_one(together):
+    """Detectors of other lengths, with several alarms and with none, and with ties."""
+    generator = np.random.default_rng(0)
+    sequences = [generator.normal(size=length).round(1) for length in (90, 300, 300)]
+    sequences[1][100:] += 4
+    sequences[1][200:] -= 8
+
+    def alarms(at_once):
+        detectors = Detectors()
+        detectors.add(run_length=1000, seeds=range(3))
+        found = []
+        for first in range(0, 300, at_once):
+            shown = {
+                row: values[first : first + at_once]
+                for row, values in enumerate(sequences)
+                if first < len(values)
+            }
+            found += detectors.feed(
+                [*shown], np.array([*zip_longest(*shown.values(), fillvalue=np.nan)]).T
+            )
+        return sorted(found, key=lambda pair: (pair[0], pair[1].count))
+
+    one_by_one = alarms(1)
+    assert [(row, alarm.since) for row, alarm in one_by_one] == [(1, 100), (1, 200)]
+    assert alarms(together) == one_by_one
