@@ -1,6 +1,7 @@
 """``python -m reports``: the report, the terminal's lines, and what papers say."""
 
 import argparse
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -72,7 +73,10 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         print(f"{parser.prog} {args.command}: {error}", file=sys.stderr)
         return 2
-    print(text)
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # a reader such as `head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return code
 
 

@@ -1,6 +1,8 @@
 """Lines for the terminal, the plugin that prints them, and the command line."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -241,3 +243,19 @@ def test_missing_results_are_a_usage_error(tmp_path, capsys, command):
         code = stop.code
     assert code == 2
     assert "run `pytest claims/`" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):
+    """As ``| head``: what nobody reads is not written, and nothing is said of it."""
+    write(tmp_path / "results.jsonl", [made()])
+    reader, writer = os.pipe()
+    os.close(reader)
+    told = subprocess.run(
+        [sys.executable, "-m", "reports", "show", str(tmp_path / "results.jsonl")],
+        cwd=ROOT,
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(writer)
+    assert (told.returncode, told.stderr) == (0, "")
