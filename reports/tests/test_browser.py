@@ -1,7 +1,6 @@
 """The report in a browser: what a person does with it, on the record of digits."""
 
 import re
-import shutil
 from collections import Counter
 
 import pytest
@@ -9,16 +8,9 @@ import pytest
 from reports import page
 from reports.coverage import RECORDS
 from reports.results import read
+from reports.tests.chromium import chromium
 from reports.tests.made_up import at_scales, made
 
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="needs playwright: pip install '.[browser]'"
-)
-
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
-    None,
-)
 SCALES = ("mnist", "cifar10", "paper")
 LONG = "renormalization/rescale-lifts-midpoint"
 PAGES = (
@@ -55,12 +47,8 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def browser():
     """Chromium without a head."""
-    if CHROMIUM is None:
-        pytest.skip("needs Chromium: apt-get install chromium")
-    with playwright.sync_playwright() as started:
-        found = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium() as found:
         yield found
-        found.close()
 
 
 @pytest.fixture

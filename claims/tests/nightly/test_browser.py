@@ -1,25 +1,15 @@
 """The page of nights in a browser, wide and narrow, light and dark."""
 
-import shutil
-
 import pytest
 
 from claims.nightly import command as nights
-
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="needs playwright: pip install '.[browser]'"
-)
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+from reports.tests.chromium import chromium
 
 
 @pytest.fixture(scope="module")
 def browser():
-    if CHROMIUM is None:
-        pytest.skip("needs Chromium: apt-get install chromium")
-    with playwright.sync_playwright() as started:
-        found = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium() as found:
         yield found
-        found.close()
 
 
 @pytest.fixture(params=[1280, 400])
