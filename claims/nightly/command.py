@@ -1,6 +1,7 @@
 """``python -m claims nightly`` and ``python -m claims simulate``."""
 
 import argparse
+import os
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from claims.nightly.report import Report
 from claims.nightly.simulation import simulate
 from claims.nightly.standing import Standing
 from fixtures import scales
+from fixtures.executors import open_executor
 from reports import results
 from reports.results import write_text
 
@@ -190,13 +192,20 @@ def add_commands(commands: Any, positive: Callable[[str], int]) -> None:
         metavar="RESULTS",
         help="of scale digits (default: the record)",
     )
+    command.add_argument(
+        "--workers",
+        type=positive,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="years that are simulated at once (default: one a CPU)",
+    )
     command.set_defaults(run=_simulate)
 
 
-def _simulate(years: int, nights: int, places: int, record: Path) -> int:
-    with TemporaryDirectory() as folder:
+def _simulate(years: int, nights: int, places: int, record: Path, workers: int) -> int:
+    with TemporaryDirectory() as folder, open_executor("local", workers) as pool:
         lines, failed = simulate(
-            results.read(record), Path(folder), years, nights, places
+            results.read(record), Path(folder), years, nights, places, pool.map
         )
     print("\n".join(lines))
     return int(failed)

@@ -1,11 +1,14 @@
 """Simulated years: nights as they are, but for networks, whose values are drawn."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
 from math import inf
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -91,8 +94,37 @@ class Year:
         return sum(len(process.changes) for process in self.processes)
 
 
+class Counts(NamedTuple):
+    """What came of a simulated year.
+
+    Attributes
+    ----------
+    processes
+        By place and direction.
+    decided
+        How many of them were ever decided.
+    certain
+        Whether anything was said of any place at all.
+    alarms
+        Of drift.
+    false
+        The share of a night's list that is wrong, on average.
+    """
+
+    processes: int
+    decided: int
+    certain: bool
+    alarms: int
+    false: float
+
+
 def simulate(
-    record: Sequence[Result], folder: Path, years: int, nights: int, count: int
+    record: Sequence[Result],
+    folder: Path,
+    years: int,
+    nights: int,
+    count: int,
+    each: Callable[..., Iterable[Counts]] = map,
 ) -> tuple[list[str], bool]:
     """Simulate years without, then one with, true effects and shifts.
 
@@ -101,9 +133,11 @@ def simulate(
     record
         Results at one scale, whose values are drawn from.
     folder
-        Where histories are kept.
+        Where histories are kept, one year's at a time.
     years, nights, count
         How many, of how many nights, at how many of the record's places.
+    each
+        Goes through years, such as an executor's ``map``.
 
     Returns
     -------
@@ -111,42 +145,71 @@ def simulate(
         What came of it, and whether a rate is above what is promised by more than
         chance explains.
     """
-    residuals = residuals_of(record)
-    asked = places_of(scales.get(record[0].scale))
-    places = [place for place in asked if key_of(place) in residuals][:count]
     lines, failed = [], False
     for name, skewed in (("residuals of the record", False), ("skewed", True)):
-        sources = [Drawn(residuals, n, skewed) for n in range(years)]
-        done = [
-            Year(folder / f"{name}-{n}", places, source).run(nights)
-            for n, source in enumerate(sources)
-        ]
-        wrong = sum(year.decided for year in done)
-        certain = sum(year.certain for year in done)
-        alarms = sum(year.alarms for year in done)
-        false = float(np.mean([year.false_shares for year in done]))
-        of = 2 * sum(len(year.processes) for year in done)
+        year = partial(_year, record, folder, nights, count, skewed)
+        done = list(each(year, range(years)))
+        of = sum(counts.processes for counts in done)
+        wrong = sum(counts.decided for counts in done)
+        certain = sum(counts.certain for counts in done)
+        alarms = sum(counts.alarms for counts in done)
+        false = float(np.mean([counts.false for counts in done]))
         lines += [
-            f"{name}, {years} years of {nights} nights at {len(places)} places, half "
-            "of all pairs beyond each margin:",
+            f"{name}, {years} years of {nights} nights at {of // (2 * years)} places, "
+            "half of all pairs beyond each margin:",
             f"  processes ever decided: {wrong} of {of}, {wrong / of:.3%} "
             f"({ALPHA:.1%})",
             f"  false share of a night's list, on average: {false:.3%} "
             f"({LIST_RATE:.0%})",
             f"  years with a statement about any place: {certain} ({FAMILY:.0%})",
-            f"  alarms of drift: {alarms} ({nights / YEAR:.2g} a year of so many)",
+            f"  alarms of drift: {alarms} ({years * nights / YEAR:.2g} by its rate)",
         ]
         # One-sided 99.9%, each: what places share makes the first two vary by more.
         failed |= stats.binom.sf(certain - 1, years, FAMILY) < 0.001
         failed |= stats.poisson.sf(alarms - 1, years * nights / YEAR) < 0.001
         failed |= false > LIST_RATE or wrong / of > 2 * ALPHA
-    return [*lines, *_noticed(folder, places, residuals, nights)], bool(failed)
+    return [*lines, *_noticed(record, folder, nights, count)], bool(failed)
+
+
+def _year(
+    record: Sequence[Result],
+    folder: Path,
+    nights: int,
+    count: int,
+    skewed: bool,
+    seed: int,
+) -> Counts:
+    """Simulate a year in which nothing is true, and forget its history."""
+    residuals = residuals_of(record)
+    with TemporaryDirectory(dir=folder) as own:
+        year = Year(
+            Path(own),
+            _drawn_at(record, residuals, count),
+            Drawn(residuals, seed, skewed),
+        ).run(nights)
+    return Counts(
+        processes=2 * len(year.processes),
+        decided=year.decided,
+        certain=year.certain,
+        alarms=year.alarms,
+        false=float(np.mean(year.false_shares)),
+    )
+
+
+def _drawn_at(
+    record: Sequence[Result], residuals: Mapping[Key, Floats], count: int
+) -> list[Place]:
+    """Return the first places whose values can be drawn."""
+    asked = places_of(scales.get(record[0].scale))
+    return [place for place in asked if key_of(place) in residuals][:count]
 
 
 def _noticed(
-    folder: Path, places: Sequence[Place], residuals: Mapping[Key, Floats], nights: int
+    record: Sequence[Result], folder: Path, nights: int, count: int
 ) -> list[str]:
     """Say how soon true effects are decided, and shifts are noticed."""
+    residuals = residuals_of(record)
+    places = _drawn_at(record, residuals, count)
     from_day = min(100, nights // 2)
     # Where more is more in favour of the claim, however widely values spread.
     moving = [
@@ -155,10 +218,13 @@ def _noticed(
         if place.claim.rule.name in ("superiority", "non-inferiority", "trend")
         and residuals[key_of(place)].std()
     ]
-    effects = {key_of(place): place.margin for place in moving[::4]}
+    # A difference must be above the margin: true effects are two margins.
+    superior = [place for place in moving if place.claim.rule.name == "superiority"]
+    effects = {key_of(place): place.margin for place in superior[::4]}
+    still = [place for place in moving if key_of(place) not in effects]
     shifts = {
         key_of(place): (night_of(from_day), float(residuals[key_of(place)].std()))
-        for place in moving[1::4]
+        for place in still[::3]
     }
     source = Drawn(residuals, seed=1000, effects=effects, shifts=shifts)
     year = Year(folder / "effects", places, source).run(nights)
@@ -175,7 +241,7 @@ def _noticed(
     ]
     false = float(np.mean(year.false_shares))
     return [
-        f"of {len(decided)} effects a margin beyond their bound, "
+        f"of {len(decided)} true effects of two margins "
         f"{np.isfinite(decided).mean():.0%} are decided, the median after "
         f"{median(decided):g} nights; false share of the list {false:.3%}",
         f"of {len(delays)} shifts by a standard deviation from night {from_day} on, "

@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 
+from claims import __main__ as command
 from claims.nightly.drawn import Drawn
 from claims.nightly.process import key_of, process_of
 from claims.nightly.simulation import Year, night_of, simulate
@@ -57,3 +58,10 @@ def test_a_year_of_one_place_is_noticed_late_and_early(places, residuals, tmp_pa
     assert year.decided == 1 and process.decided["for"] <= night_of(5)
     assert json.loads(year.history.path("blocks").read_text().splitlines()[0])
     assert time.strptime(process.visited, "%Y-%m-%d")
+
+
+def test_years_are_simulated_side_by_side(record, tmp_path, capsys):
+    """By the command in two processes, and here one after the other: alike."""
+    command.main(["simulate", "--nights", "4", "--places", "6", "--workers", "2"])
+    lines, _ = simulate(record, tmp_path, years=1, nights=4, count=6)
+    assert capsys.readouterr().out.splitlines() == lines
