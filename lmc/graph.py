@@ -377,10 +377,12 @@ class _Interpreter(Interpreter):
         self._around = around
 
     def run_node(self, n: Node) -> Any:
-        if n.name not in self._around:
-            return super().run_node(n)
+        # Not the base's: it notes for compilers at which node it is, which takes as
+        # long as a small operation.
         args, kwargs = self.fetch_args_kwargs_from_env(n)
-        return self._around[n.name](n.target, *args, **kwargs)
+        if n.name in self._around:
+            return self._around[n.name](n.target, *args, **kwargs)
+        return getattr(self, n.op)(n.target, args, kwargs)
 
     def steps(
         self, arguments: Iterable[Any], nodes: Collection[str]

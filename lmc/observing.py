@@ -31,8 +31,12 @@ class Observable(Protocol):
     ) -> Any: ...
 
 
-class AllSeen(Exception):
-    """Raised by what stands around an operation: the rest of a batch need not run."""
+class AllSeen(BaseException):
+    """Raised by what stands around an operation: the rest of a batch need not run.
+
+    No error, and so no ``Exception``: of each, torch's interpreter of graphs would
+    write out the whole module, which takes longer than the batch.
+    """
 
 
 def observe(
