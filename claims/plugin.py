@@ -1,15 +1,9 @@
 """Pytest plugin: options, the ``trial`` of each claim, and results as they come."""
 
-import importlib.metadata
 import json
 import os
-import platform
-import subprocess
-from collections import Counter
 from collections.abc import Generator, Mapping
-from datetime import UTC, datetime
 from functools import cache
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,13 +13,15 @@ from xdist.scheduler import WorkStealingScheduling
 
 from claims import expected
 from claims.claim import Place, places_of
+from claims.collecting import NOT_RUN, Collector, carried, claim_record
 from claims.evidence import contradiction
 from claims.expected import Entry
-from fixtures import scales, task, training
+from claims.provenance import machine, versions
+from fixtures import scales
 from fixtures.planning import Costs
 from fixtures.store import TrainingForbiddenError
 from reports.plugin import is_live
-from reports.results import Result, append, merge, read, rule_of
+from reports.results import rule_of
 
 # --report-dir, and who makes the page of the results; who trains before the tests.
 pytest_plugins = ["reports.plugin", "claims.training", "claims.measuring"]
@@ -44,9 +40,6 @@ hypothesis.settings.register_profile(
 hypothesis.settings.register_profile("nightly", _usual, max_examples=200)
 
 _trial = pytest.StashKey[Any]()
-
-NOT_RUN = "not run"
-"""How a claim is counted whose networks are not all there."""
 
 MISSING = (pytest.skip.Exception, TrainingForbiddenError)
 """What a claim's test raises then, beforehand or where it meets a damaged one."""
@@ -332,16 +325,6 @@ def number_of_places(scale: str) -> int:
 
 
 @cache
-def asked(scale: str) -> set[tuple[str, str]]:
-    """Return claim and place of all that is asked at a scale: nothing if it is gone."""
-    try:
-        places = places_of(scales.get(scale))
-    except ValueError:
-        return set()
-    return {(place.claim.id, place.name) for place in places}
-
-
-@cache
 def accepted(scale: str) -> dict[tuple[str, str], Entry]:
     """Return what is on record at a scale, by claim and place."""
     return expected.load(scale)
@@ -362,17 +345,6 @@ def training_seconds(scale: scales.Scale, setting: str) -> float | None:
             return None
         recipe, seconds = recipe.parent, seconds + known
     return round(seconds, 3)
-
-
-def carried(report: pytest.TestReport, name: str) -> str | None:
-    """Return what a report carries under a name, None if nothing."""
-    return dict(getattr(report, "user_properties", ())).get(name)
-
-
-def claim_record(report: pytest.TestReport) -> dict[str, Any] | None:
-    """Return the result that a report carries, None if it is no claim's."""
-    record = carried(report, "claim")
-    return None if record is None else json.loads(record)
 
 
 def pytest_report_teststatus(
@@ -396,127 +368,6 @@ def pytest_report_teststatus(
     return record["verdict"], "" if live else letter, (word, {colour: True})
 
 
-class Collector:
-    """Writes the results of a session where its reports come together."""
-
-    def __init__(self, config: pytest.Config):
-        self._config = config
-        # Before the tests: a commit that is made while they run is not what runs.
-        self._commit = commit(config.rootpath)
-        self._folder = config.rootpath / config.getoption("report_dir")
-        self._path = self._folder / "results.jsonl"
-        self._begun, self._decided = False, 0
-        self._ran, self._not_run = False, Counter[str]()  # by what is missing
-        self._told: list[str] = []  # what went wrong outside the claims
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        reason = carried(report, NOT_RUN)
-        self._ran |= report.when == "call" and reason is None
-        if reason is not None:
-            self._not_run[reason] += 1
-        record = claim_record(report)
-        if record is None:
-            return
-        if not self._begun:  # a session without claims leaves the last results
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._merge()  # a run that was killed has not done it
-            self._path.unlink(missing_ok=True)
-            self._begun = True
-        ended = datetime.fromtimestamp(report.stop, UTC)
-        record |= {"measured_at": ended.isoformat(timespec="seconds")}
-        result = Result.from_json(record | {"commit": self._commit})
-        append(self._path, result)
-        self._config.hook.pytest_claims_decided(config=self._config, result=result)
-        decided = record["verdict"] in ("supported", "refuted")
-        self._decided += decided and record["kind"] == "empirical"
-
-    def _merge(self) -> Path:
-        """Merge the results on file into those of all sessions; return where these are.
-
-        Where that fails, the session's own are all that there is.
-        """
-        latest = self._folder / "latest.jsonl"
-        if self._path.exists():
-            try:
-                merge(latest, read(self._path), self._gone)
-            except (OSError, ValueError) as error:  # the session's own report goes on
-                self._told += [f"results not merged into the latest: {error}"]
-                return self._path
-        return latest
-
-    def _gone(self, result: Result) -> bool:
-        """Whether a result's test was deleted: its file, or its place in the suite."""
-        file = self._config.rootpath / result.nodeid.partition("::")[0]
-        if not file.is_file():
-            return True
-        if file.parent != Path(__file__).parent:
-            return False
-        return (result.id, result.where) not in asked(result.scale)
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        least = self._config.getoption("decide_at_least")
-        if self._decided < least and session.exitstatus in (
-            pytest.ExitCode.OK,
-            pytest.ExitCode.NO_TESTS_COLLECTED,
-        ):
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
-            self._told += [
-                f"{self._decided} claims were decided, at least {least} must be"
-            ]
-        if self._not_run and not self._ran and session.exitstatus == pytest.ExitCode.OK:
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
-            self._told += ["nothing was run"]
-        if not self._begun:
-            return
-        kept = self._merge()
-        self._config.hook.pytest_claims_results(
-            config=self._config, path=self._path, kept=kept
-        )
-
-    def pytest_terminal_summary(
-        self, terminalreporter: pytest.TerminalReporter
-    ) -> None:
-        for reason, count in self._not_run.most_common():
-            terminalreporter.write_line(f"not run ({count}): {reason}", yellow=True)
-        for line in self._told:
-            terminalreporter.write_line(line, red=True)
-
-
 def pytest_sessionstart(session: pytest.Session) -> None:
     if not is_worker(session.config):
         session.config.pluginmanager.register(Collector(session.config))
-
-
-@cache
-def versions() -> dict[str, str]:
-    """Return the versions that values may depend on."""
-    packages = ("torch", "torchvision", "numpy", "scipy", "scikit-learn")
-    found = {name: importlib.metadata.version(name) for name in packages}
-    return {"python": platform.python_version(), **found}
-
-
-@cache
-def machine(device: str) -> dict[str, str]:
-    """Return the models of CPU and GPU, on which last bits may depend."""
-    model = platform.processor()
-    if (info := Path("/proc/cpuinfo")).exists():
-        lines = [line for line in info.read_text().splitlines() if "model name" in line]
-        model = lines[0].partition(":")[2].strip() if lines else model
-    gpu = {"gpu": training.gpu(device)} if device != "cpu" else {}
-    return {"cpu": model, **task.machine(), **gpu}
-
-
-def commit(folder: Path) -> str:
-    """Return the commit of the code that ran, "" if there is none or it was changed."""
-    try:
-        run = ["git", "-C", str(folder)]
-        changed = _output(*run, "status", "--porcelain")
-        head = _output(*run, "rev-parse", "HEAD")
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return "" if changed.strip() else head.strip()
-
-
-def _output(*command: str) -> str:
-    return subprocess.check_output(command, text=True, stderr=subprocess.DEVNULL)

@@ -25,7 +25,7 @@ from claims.compare.methods import (
 )
 from claims.evidence import FEWEST, grain_of
 from claims.measure import METHODS, Bench
-from claims.plugin import commit
+from claims.provenance import commit
 from fixtures import executors, scales, store
 from fixtures.build import Building
 from fixtures.display import Display

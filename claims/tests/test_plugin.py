@@ -11,8 +11,9 @@ from unittest.mock import Mock
 import pytest
 
 from claims import expected, plugin
+from claims.collecting import Collector
 from claims.expected import Entry
-from claims.plugin import Collector, why_red
+from claims.plugin import why_red
 from fixtures import scales
 from lmc.tests import sessions
 from reports.results import read
@@ -276,7 +277,7 @@ def test_arrays_in_curves_are_written_as_lists(tmp_path):
 def test_the_commit_is_that_at_the_start(toys, tmp_path, monkeypatch):
     """One that is made while tests run is not of the code that runs."""
     heads = iter(["", "first", "", "second"])
-    monkeypatch.setattr("claims.plugin._output", lambda *_: next(heads))
+    monkeypatch.setattr("claims.provenance._output", lambda *_: next(heads))
     config = SimpleNamespace(
         rootpath=tmp_path,
         getoption=lambda name, *_: {"report_dir": "out"}.get(name, 0),
