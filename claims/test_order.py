@@ -24,9 +24,10 @@ DEEP = CENTRE.at(depth=13)
 CORNER = DEEP.at(epochs=120)
 """As near to the paper's networks as a small scale comes."""
 
-DEPTHS = {7: CENTRE, 10: CENTRE.at(depth=10), 13: DEEP}
-EPOCHS = {10: CENTRE.at(epochs=10), 30: CENTRE, 120: CENTRE.at(epochs=120)}
-DEEP_EPOCHS = {30: DEEP, 120: CORNER}
+# By names that say the level, so that nothing is asked where the centre is another.
+DEPTHS = {depth: CENTRE.at(depth=depth) for depth in (7, 10, 13)}
+EPOCHS = {epochs: CENTRE.at(epochs=epochs) for epochs in (10, 30, 120)}
+DEEP_EPOCHS = {30: DEEP.at(epochs=30), 120: CORNER}
 STOPPED = {epochs: CENTRE.at(after=epochs) for epochs in (20, 40, 80)}
 TIMES = {**STOPPED, 160: CENTRE}
 DECAYS = {multiple: CENTRE.at(decay=multiple) for multiple in WEIGHT_DECAYS}
@@ -132,7 +133,8 @@ def test_protocol(trial):
 
 def in_time(levels, **declared):
     """Declare a claim about a training of 160 epochs, by those that are done."""
-    return order(levels, networks=16, long=False, **declared)
+    not_at = dict.fromkeys(["cifar10", "cifar100"], "its networks train for less")
+    return order(levels, networks=16, long=False, not_at=not_at, **declared)
 
 
 def meanwhile(trial):
