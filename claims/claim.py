@@ -182,7 +182,8 @@ class Place:
     def _number(self, expression: str) -> Number | None:
         if not expression:
             return None
-        return self.claim.source.effect(expression, self.setting, self.variant)
+        where = self.setting, self.variant, self.scale.whole
+        return self.claim.source.effect(expression, *where)
 
     def count(self, seeds: int | None = None) -> int:
         """Return how many networks of each setting it looks at.
