@@ -100,7 +100,8 @@ class Claim:
         """Return where it is asked at a scale.
 
         Left out are settings that the scale lacks, or of which it lacks one that the
-        test looks at too.  Claims about random networks are asked at every scale.
+        test looks at too, or of which it has too few networks to decide.  Claims about
+        random networks are asked at every scale.
         """
         asked = scale.topics is None or self.topic in scale.topics
         if not asked or scale.whole in self.not_at:
@@ -110,7 +111,11 @@ class Claim:
             for setting in self.settings
             for variant in self.variants
         ]
-        return [place for place in found if all(name in scale for name in place.uses)]
+        return [
+            place
+            for place in found
+            if all(name in scale for name in place.uses) and place.decidable
+        ]
 
 
 @dataclass(frozen=True)
@@ -177,7 +182,8 @@ class Place:
     def _number(self, expression: str) -> Number | None:
         if not expression:
             return None
-        return self.claim.source.effect(expression, self.setting, self.variant)
+        where = self.setting, self.variant, self.scale.whole
+        return self.claim.source.effect(expression, *where)
 
     def count(self, seeds: int | None = None) -> int:
         """Return how many networks of each setting it looks at.
@@ -185,19 +191,31 @@ class Place:
         Parameters
         ----------
         seeds
-            What ``--seeds`` says; None for the claim's own number, or the scale's.
+            What ``--seeds`` says; None for the claim's own number, or the scale's, of
+            the setting that has fewest.
         """
-        own = self.claim.networks
-        count = (
-            (own or self.scale.networks) if seeds is None else min(seeds, own or seeds)
-        )
+        own, fewer = self.claim.networks, self.scale.fewer
+        if seeds is None:
+            most = (fewer[name] for name in self._looked_at if name in fewer)
+            count = min([own or self.scale.networks, *most])
+        else:
+            count = min(seeds, own or seeds)
         size = self.claim.tuple_size or 2
         return count // size * size
 
+    @property
+    def decidable(self) -> bool:
+        """Whether the scale has networks for as many independent units as decide."""
+        return self.count() >= FEWEST * (self.claim.tuple_size or 1)
+
     def demand(self, seeds: int | None = None) -> dict[str, int]:
         """Return how many networks it looks at, by setting."""
-        names = map(self.scale.canonical, self.uses)
-        return dict.fromkeys(names, self.count(seeds))
+        return dict.fromkeys(self._looked_at, self.count(seeds))
+
+    @property
+    def _looked_at(self) -> list[Name]:
+        """The settings that it looks at by the names that they have at the scale."""
+        return [*map(self.scale.canonical, self.uses)]
 
     def record(self) -> dict[str, Any]:
         """Return what is known of a result before it is measured."""

@@ -51,8 +51,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--scale",
         metavar="NAME",
         default="digits",
-        help="which recipes the settings have: digits (embedded data), mnist, cifar10 "
-        "or paper (for a GPU) (default: %(default)s)",
+        help="which recipes the settings have: digits (embedded data), mnist, cifar10, "
+        "cifar100 or paper (for a GPU) (default: %(default)s)",
     )
     group.addoption(
         "--seeds",

@@ -25,6 +25,9 @@ SHARE = 0.02
 HARDEST = f"-cifar10-{SAMPLES}"
 """How settings of the claim on data sets end: they are at scale mnist alone."""
 
+HUNDRED = f"-cifar100-{SAMPLES}"
+"""How those end whose last data set has a hundred classes."""
+
 ALIKE = 1.25
 """Factor up to which mean training losses count as equal: training stops by the mean
 over an epoch, at whose end a network's own loss is somewhat lower."""
@@ -193,22 +196,41 @@ def test_later_spawn_restores(trial):
 
 
 def on_each(place):
-    """Return the settings of a place's networks on each data set."""
-    kind = place.setting.removesuffix(HARDEST)
-    return [f"{kind}-{dataset}-{SAMPLES}" for dataset in IMAGES]
+    """Return the settings of a place's networks on each data set up to its own."""
+    kind, last, samples = place.setting.rsplit("-", 2)
+    sets = [*IMAGES]
+    return [f"{kind}-{each}-{samples}" for each in sets[: sets.index(last) + 1]]
 
 
-@connected(
+harder = partial(
+    connected, rule=trend("rising", SHARE), uses=on_each, networks=10, unit=""
+)
+
+
+def along_data(trial):
+    """Decide the trend of the relative barrier over data sets."""
+    found = trial.by_setting(lambda name: trial.each(relative_barrier, name))
+    trial.decide_trend(found, x_label="data set", y_label="barrier over accuracy")
+
+
+@harder(
     quantity="error barrier over the endpoints' accuracy above chance: rise from "
     "digits to CIFAR-10",
-    rule=trend("rising", SHARE),
     settings=[f"{name.removesuffix('-')}{HARDEST}" for name in COMPARED],
-    uses=on_each,
-    networks=10,
-    unit="",
 )
 def test_harder_data(trial):
     """From digits over MNIST to CIFAR-10, with 1400 training images each and at equal
     training loss, the error barrier grows as a share of the accuracy above chance."""
-    found = trial.by_setting(lambda name: trial.each(relative_barrier, name))
-    trial.decide_trend(found, x_label="data set", y_label="barrier over accuracy")
+    along_data(trial)
+
+
+@harder(
+    quantity="error barrier over the endpoints' accuracy above chance: rise from "
+    "digits to CIFAR-100",
+    settings=[f"{name.removesuffix('-')}{HUNDRED}" for name in COMPARED],
+)
+def test_hundred_classes(trial):
+    """From digits over MNIST and CIFAR-10 to CIFAR-100, with 1400 training images each
+    and at equal training loss, the error barrier grows as a share of the accuracy above
+    chance."""
+    along_data(trial)

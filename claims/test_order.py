@@ -9,6 +9,10 @@ What matters is a quarter of the paper's difference, whose sign is in question.
 
 With the paper's own networks the factor is time: they are looked at as they were after
 some epochs of their 160, all of which but the last before the rate first falls.
+
+On real images the centre is the paper's VGG16 at a quarter of its width and of its
+epochs.  Who is ahead is decided in each cell around it, and for each factor whether it
+changes that; by corrected and by uncorrected statistics.
 """
 
 from functools import partial
@@ -24,20 +28,37 @@ DEEP = CENTRE.at(depth=13)
 CORNER = DEEP.at(epochs=120)
 """As near to the paper's networks as a small scale comes."""
 
-DEPTHS = {7: CENTRE, 10: CENTRE.at(depth=10), 13: DEEP}
-EPOCHS = {10: CENTRE.at(epochs=10), 30: CENTRE, 120: CENTRE.at(epochs=120)}
-DEEP_EPOCHS = {30: DEEP, 120: CORNER}
+# By names that say the level, so that nothing is asked where the centre is another.
+DEPTHS = {depth: CENTRE.at(depth=depth) for depth in (7, 10, 13)}
+EPOCHS = {epochs: CENTRE.at(epochs=epochs) for epochs in (10, 30, 120)}
+DEEP_EPOCHS = {30: DEEP.at(epochs=30), 120: CORNER}
 STOPPED = {epochs: CENTRE.at(after=epochs) for epochs in (20, 40, 80)}
 TIMES = {**STOPPED, 160: CENTRE}
 DECAYS = {multiple: CENTRE.at(decay=multiple) for multiple in WEIGHT_DECAYS}
 WIDTHS = {0.5: CENTRE.at(width="half"), 1: CENTRE, 2: CENTRE.at(width="double")}
+
+# On real images; the settings' own names say which levels the centre has.
+CONVOLUTIONS = {depth: CENTRE.at(depth=depth) for depth in (8, 10, 13)}
+EARLIER = {10: CENTRE.at(after=10), 40: CENTRE.at(epochs=40)}
+LONGER = {40: CENTRE.at(epochs=40), 160: CENTRE.at(epochs=160)}
+FIVEFOLD = {multiple: CENTRE.at(decay=multiple) for multiple in (1, 5)}
+WIDER = {0.25: CENTRE, 0.5: CENTRE.at(width="double")}
+CELLS = (
+    *(CENTRE, CENTRE.at(after=10), CENTRE.at(epochs=160)),
+    *(CENTRE.at(depth=8), CENTRE.at(depth=10)),
+    *(CENTRE.at(decay=5), CENTRE.at(width="double")),
+)
+
+UNCORRECTED = "uncorrected-"
+PROTOCOLS = (*METHODS, *(UNCORRECTED + method for method in METHODS))
+"""How networks are matched, by corrected statistics and by uncorrected ones."""
 
 
 def order(levels, **declared):
     """Declare a claim about the difference's change over settings by their level."""
     return partial(
         claim,
-        source=raised("2402.05966v1", "section 4.1", tables=("1", "4")),
+        source=raised("2402.05966v1", "section 4.1", tables=("1", "4", "5")),
         contrast="rescale - repair",
         quantity="change of RESCALE minus REPAIR, test accuracy at the midpoint",
         rule=trend("rising"),
@@ -49,10 +70,10 @@ def order(levels, **declared):
     )(**declared)
 
 
-def ahead(trial, setting=CENTRE, **options):
+def ahead(trial, setting=CENTRE, method=None, **options):
     """Return RESCALE minus REPAIR at a setting's midpoints, and both columns."""
     ways = {kind: Repair(kind, **options) for kind in ("repair", "rescale")}
-    middle = trial.midpoints(setting=setting, **ways)
+    middle = trial.midpoints(setting=setting, method=method, **ways)
     return middle.rescale - middle.repair, middle
 
 
@@ -132,7 +153,8 @@ def test_protocol(trial):
 
 def in_time(levels, **declared):
     """Declare a claim about a training of 160 epochs, by those that are done."""
-    return order(levels, networks=16, long=False, **declared)
+    not_at = dict.fromkeys(["cifar10", "cifar100"], "its networks train for less")
+    return order(levels, networks=16, long=False, not_at=not_at, **declared)
 
 
 def meanwhile(trial):
@@ -205,3 +227,88 @@ def test_after_40_epochs(trial):
 def test_after_80_epochs(trial):
     """After 80 of its 160 epochs, RESCALE is better than REPAIR for VGG16."""
     already(trial, 80)
+
+
+def around(levels, **declared):
+    """Declare a claim about networks around the centre on real images."""
+    elsewhere = dict.fromkeys(["digits", "paper"], "its levels are those above")
+    not_at = {**elsewhere, "cifar100": "it has no networks around its centre"}
+    declared = {"variants": PROTOCOLS, "not_at": not_at, "long": False, **declared}
+    return order(levels, **declared)
+
+
+def protocol(trial):
+    """Return the options of `ahead` that a trial's variant stands for."""
+    method = trial.variant.removeprefix(UNCORRECTED)
+    return {"method": method, "corrected": method == trial.variant}
+
+
+cell = partial(
+    around, {}, settings=CELLS, variants=METHODS, uses=None, rule=superiority()
+)
+
+
+@cell(
+    effect="rescale - repair",
+    quantity="RESCALE minus REPAIR, test accuracy at the midpoint",
+)
+def test_cell(trial):
+    """On real images RESCALE is better than REPAIR, for plain VGGs around a narrow
+    VGG16 that differ from it in one thing."""
+    trial.decide(*ahead(trial, trial.setting))
+
+
+@cell(
+    quantity="uncorrected statistics: RESCALE minus REPAIR, test accuracy at midpoint"
+)
+def test_uncorrected_cell(trial):
+    """By statistics of the midpoint as it is, RESCALE is better than REPAIR for the
+    same VGGs."""
+    found, middle = ahead(trial, trial.setting, corrected=False)
+    trial.decide(found, {f"uncorrected_{kind}": each for kind, each in middle.items()})
+
+
+@around(CONVOLUTIONS)
+def test_convolutions(trial):
+    """The deeper a plain VGG, from VGG11 over VGG13 to VGG16, the more RESCALE is
+    ahead."""
+    along(trial, CONVOLUTIONS, "convolutions", "linear", **protocol(trial))
+
+
+def change(levels, **declared):
+    """Declare a claim about the change from the first to the second of two levels."""
+    return around(levels, rule=superiority(), **declared)
+
+
+def changed(trial, levels, sign=1):
+    """Decide the change of RESCALE minus REPAIR; with sign -1 that it falls."""
+    found, columns = by_level(trial, levels, **protocol(trial))
+    first, second = found.values()
+    trial.decide(sign * (second - first), columns)
+
+
+@change(EARLIER)
+def test_later(trial):
+    """After all of its 40 epochs RESCALE is more ahead than after the first ten."""
+    changed(trial, EARLIER)
+
+
+@change(LONGER)
+def test_longer(trial):
+    """After 160 epochs, as the paper's, RESCALE is more ahead than after 40."""
+    changed(trial, LONGER)
+
+
+@change(
+    FIVEFOLD,
+    quantity="fall of RESCALE minus REPAIR, test accuracy at the midpoint",
+)
+def test_fivefold_decay(trial):
+    """With five times the weight decay RESCALE is less ahead."""
+    changed(trial, FIVEFOLD, sign=-1)
+
+
+@change(WIDER)
+def test_wider(trial):
+    """At half of the paper's width RESCALE is more ahead than at a quarter."""
+    changed(trial, WIDER)

@@ -351,7 +351,8 @@ class Trial:
         """Return the paper's numbers: of the quantity itself first, then by column."""
         claim, effect = self.place.claim, self.place.effect
         found = [] if effect is None else [("decided", claim.effect, effect)]
-        given = claim.source.columns(self.setting, self.variant)
+        where = self.setting, self.variant, self.scale.whole
+        given = claim.source.columns(*where)
         found += [(name, n.label, n) for name in columns for n in given.get(name, [])]
         return [
             {"column": c, "label": label, "value": n.value, "spread": n.spread}

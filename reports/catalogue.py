@@ -11,6 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from reports.results import Result
+
 CATALOGUE = Path(__file__).parents[1] / "claims" / "papers"
 
 KINDS = ("I", "E", "I/E")
@@ -37,6 +39,8 @@ class Entry:
         Ids of the claims that decide it.
     reason
         Why there are none, or "".
+    scale
+        The one whose results alone decide it; "" for all.
     """
 
     id: str
@@ -48,9 +52,15 @@ class Entry:
     numbers: str
     tests: tuple[str, ...]
     reason: str
+    scale: str = ""
+
+    def among(self, results: Iterable[Result], test: str) -> list[Result]:
+        """Return the results of one of its tests that decide it."""
+        return [r for r in results if r.id == test and self.scale in ("", r.scale)]
 
 
-KEYS = [field.name for field in fields(Entry)][2:]
+OPTIONAL = ("scale",)
+KEYS = [field.name for field in fields(Entry)[2:] if field.name not in OPTIONAL]
 
 
 @dataclass(frozen=True)
@@ -149,14 +159,15 @@ def _entry(path: Path, name: str, table: Any) -> Entry:
         raise wrong(f"expected a table, got {table!r}")
     if missing := [key for key in KEYS if key not in table]:
         raise wrong(f"missing {_quoted(missing)}; an entry needs {_quoted(KEYS)}")
-    if unknown := [key for key in table if key not in KEYS]:
-        raise wrong(f"unknown {_quoted(unknown)}; an entry has {_quoted(KEYS)}")
+    if unknown := [key for key in table if key not in (*KEYS, *OPTIONAL)]:
+        known = _quoted([*KEYS, *OPTIONAL])
+        raise wrong(f"unknown {_quoted(unknown)}; an entry has {known}")
     tests, reason = table["tests"], table["reason"]
     if not isinstance(tests, list) or not all(isinstance(t, str) for t in tests):
         raise wrong(f"'tests' must be a list of ids of claims, got {tests!r}")
     if len(set(tests)) < len(tests):
         raise wrong(f"'tests' names a claim twice: {_quoted(tests)}")
-    for key in KEYS:
+    for key in table:
         if key != "tests" and not isinstance(table[key], str):
             raise wrong(f"{key!r} must be a string, got {table[key]!r}")
     if table["kind"] not in KINDS:

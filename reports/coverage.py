@@ -51,7 +51,7 @@ def table(entries: Sequence[Entry], results: Sequence[Result]) -> str:
     rows = [("entry", "test", *scales)]
     for entry in entries:
         for claim in entry.tests:
-            found = [result for result in results if result.id == claim]
+            found = entry.among(results, claim)
             verdicts = [summary(r for r in found if r.scale == s) for s in scales]
             rows.append((entry.id, _test(claim, found), *verdicts))
         if not entry.tests:

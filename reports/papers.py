@@ -61,14 +61,11 @@ def findings(paper: Paper, results: Sequence[Result]) -> list[Finding]:
 
     What it only raises comes last; what says no section stands before that.
     """
-    by_claim: dict[str, list[Result]] = {}
-    for result in results:
-        by_claim.setdefault(result.id, []).append(result)
     found = [
         Finding(
             entry,
             entry.id in paper.abstract,
-            tuple(r for test in entry.tests for r in by_claim.get(test, [])),
+            tuple(r for test in entry.tests for r in entry.among(results, test)),
         )
         for entry in paper.entries
     ]

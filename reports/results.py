@@ -87,7 +87,7 @@ class Result:
         of the quantity that was decided, whose column is ``decided``.
     fixtures
         Networks: ``name``, ``key``, ``seeds``, ``failed`` seeds, ``digest``, and the
-        ``images`` measured where not all were.
+        ``images`` of the training set measured where not all were.
     first_seed, device, machine, versions, commit, seconds, nodeid, measured_at
         Provenance. The commit is "" where the code had changes; the time has its
         offset.

@@ -27,7 +27,7 @@ Measured = Mapping[str, Tensor]
 
 
 class Images:
-    """Images on a device, so many batches of each split, or all.
+    """Images on a device: so many batches to train on, or all, and all to test on.
 
     Attributes
     ----------
@@ -45,7 +45,8 @@ class Images:
         key = (recipe.dataset, recipe.samples, split)
         if key not in self._known:
             data = training.dataset_of(recipe)
-            found = data.batches(split, BATCH, self.device, self.batches)
+            count = self.batches if split == "train" else None
+            found = data.batches(split, BATCH, self.device, count)
             self._known[key] = [(_in_order(images), labels) for images, labels in found]
         return self._known[key]
 

@@ -75,7 +75,7 @@ class Setting(Architecture):
         """Return what looked-at networks a result stands on, by seeds, for its record.
 
         Name and key of the recipe, seeds, those in between that failed, one digest of
-        all networks, and the number of images of each split, if not all are looked at.
+        all networks, and the number of training images, if not all are looked at.
         """
         seeds = sorted(seeds)
         bits = "".join(self._known[seed].digest for seed in seeds)

@@ -1,9 +1,23 @@
 """What is measured between networks of one initialization (arXiv 2312.09832)."""
 
 from claims.measure.pairs import Pair
+from fixtures.recipe import Recipe
 
 CHANCE = 10.0
-"""Accuracy, in percent, of guessing one of the ten classes that all data sets have."""
+"""Accuracy, in percent, of guessing one of ten classes."""
+
+
+def chance(recipe: Recipe) -> float:
+    """Return the accuracy, in percent, of guessing one of a recipe's classes.
+
+    Examples
+    --------
+    >>> from fixtures import scales
+    >>> chance(scales.get("cifar100").recipe("plain-vgg"))
+    1.0
+    """
+    options = dict(recipe.options)
+    return 100 / (options["classes"] if "classes" in options else options["sizes"][-1])
 
 
 def error_barrier(pair: Pair) -> float:
@@ -28,7 +42,7 @@ def relative_barrier(pair: Pair) -> float:
     ValueError
         The endpoints have learned nothing.
     """
-    learned = pair.endpoints() - CHANCE
+    learned = pair.endpoints() - chance(pair.setting.recipe)
     if learned <= 0:
         raise ValueError(
             f"the endpoints of pair {pair.name} of {str(pair.setting.name)!r} are "

@@ -17,10 +17,12 @@ Each paper is one TOML file, named by its arXiv id, and version where it matters
     tests = ["renormalization/rescale-beats-repair"]  # the chief one first
     reason = ""                        # without tests: why there are none
 
-A row's keys but label, setting and variant are columns: a number, or its mean and
-spread. A row without setting or variant is about every one; a list names several, and
-"" in it claims without variants. A label with ``(2nd)`` marks a secondary review's
-numbers: shown, but never an effect.
+A row's keys but label, scale, setting and variant are columns: a number, or its mean
+and spread. A row without scale, setting or variant is about every one; a list names
+several, and "" in it claims without variants. A label with ``(2nd)`` marks a secondary
+review's numbers: shown, but never an effect.
+
+An entry may name the ``scale`` whose results alone decide it.
 """
 
 import ast
@@ -38,6 +40,9 @@ LARGEST_MARGIN = 5.0
 """Points: so much matters, however large the paper's effect is."""
 LEAST_MARGIN = 0.1
 """Points: nobody would call less an effect."""
+
+PLACE = ("label", "scale", "setting", "variant")
+"""Keys of a row that are no columns."""
 
 ARITHMETIC = (ast.Expression, ast.Name, ast.Load, ast.Constant, ast.BinOp, ast.UnaryOp)
 ARITHMETIC += (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.USub)
@@ -97,16 +102,19 @@ class Source:
             f"{expression!r}: {self} has no {lacking}; its tables' columns: {there}"
         )
 
-    def effect(self, expression: str, setting: str, variant: str = "") -> Number | None:
+    def effect(
+        self, expression: str, setting: str, variant: str = "", scale: str = ""
+    ) -> Number | None:
         """Compute a number of the tables at a place.
 
         Parameters
         ----------
         expression : str
             Columns, numbers, ``+ - * /`` and parentheses; "" for no number.
-        setting, variant : str
+        setting, variant, scale : str
             The place. Of the rows about it that have all columns, the one that names
-            most of it is taken; the setting counts for more than the variant.
+            most of it is taken; the scale counts for more than the setting, and that
+            for more than the variant.
 
         Returns
         -------
@@ -125,15 +133,17 @@ class Source:
             return None
         self.check(expression)
         names = _names(expression)
-        for row in self._fitting(setting, variant):
+        for row in self._fitting(setting, variant, scale):
             if names <= {*row} and "(2nd)" not in row["label"]:
                 return _computed(expression, _columns(row), row["label"])
         return None
 
-    def columns(self, setting: str, variant: str = "") -> dict[str, list[Number]]:
+    def columns(
+        self, setting: str, variant: str = "", scale: str = ""
+    ) -> dict[str, list[Number]]:
         """Return all numbers of the tables about a place, by column, nearest first."""
         found: dict[str, list[Number]] = {}
-        for row in self._fitting(setting, variant):
+        for row in self._fitting(setting, variant, scale):
             for name, number in _columns(row).items():
                 found.setdefault(name, []).append(number)
         return found
@@ -142,11 +152,12 @@ class Source:
         tables = _read(self.id).get("tables", {})
         return [row for name in self.tables for row in tables[name]["rows"]]
 
-    def _fitting(self, setting: str, variant: str) -> list[dict[str, Any]]:
+    def _fitting(self, setting: str, variant: str, scale: str) -> list[dict[str, Any]]:
         """Return the rows about a place, those that name most of it first."""
         found = []
+        place = {"scale": scale, "setting": setting, "variant": variant}
         for row in self._rows():
-            fit = _named(row, "setting", setting), _named(row, "variant", variant)
+            fit = [_named(row, key, name) for key, name in place.items()]
             if None not in fit:
                 found.append((fit, row))
         return [row for _, row in sorted(found, key=lambda f: f[0], reverse=True)]
@@ -204,14 +215,14 @@ def _read(id: str) -> dict[str, Any]:
 
 
 def _named(row: Mapping[str, Any], key: str, name: str) -> bool | None:
-    """Say whether a row names a setting or variant; None if it names only others."""
+    """Say whether a row names a part of a place; None if it names only others."""
     if not (given := row.get(key)):
         return False
     return name in ([given] if isinstance(given, str) else given) or None
 
 
 def _columns(row: Mapping[str, Any]) -> dict[str, Number]:
-    given = {k: v for k, v in row.items() if k not in ("label", "setting", "variant")}
+    given = {k: v for k, v in row.items() if k not in PLACE}
     pairs = {k: v if isinstance(v, list) else [v, None] for k, v in given.items()}
     return {name: Number(*pair, row["label"]) for name, pair in pairs.items()}
 

@@ -1,5 +1,7 @@
 """Declaring a claim: what is refused, where it is asked, and by which margin."""
 
+from dataclasses import replace
+
 import pytest
 
 from claims import claim as module
@@ -161,9 +163,38 @@ def test_what_is_declared_says_which_networks_are_wanted(fields, seeds, demand):
     assert place.demand(seeds) == demand
 
 
+FEW = replace(DIGITS, fewer={"plain-vgg": 10})
+
+
+@pytest.mark.parametrize(
+    ("fields", "seeds", "count"),
+    [
+        ({}, None, 10),
+        ({"networks": 8}, None, 8),
+        ({"networks": 12}, None, 10),
+        ({}, 16, 16),  # told so
+        ({"settings": (Name("bn-vgg"),)}, None, 16),
+        # The setting that has fewest decides for all.
+        ({"settings": (Name("bn-vgg"),), "uses": lambda _: ("bn-vgg",) * 2}, None, 16),
+        ({"uses": lambda _: ("bn-vgg", "plain-vgg-epochs30")}, None, 10),
+    ],
+)
+def test_a_setting_may_have_fewer_networks_than_others(fields, seeds, count):
+    [place, *_] = made(**fields).places(FEW)
+    assert {*place.demand(seeds).values()} == {count}
+
+
+def test_a_claim_is_not_asked_where_its_networks_are_too_few_to_decide():
+    """Ten networks make five pairs, and no five triples."""
+    own = (Name("plain-vgg"),)
+    assert made(tuple_size=2, settings=own).places(FEW)
+    triples = made(tuple_size=3, networks=15, settings=own)
+    assert triples.places(DIGITS) and not triples.places(FEW)
+
+
 def test_every_claim_of_the_suite_can_be_decided():
     """Each place has a margin above 0 and networks for five units, by default."""
-    for name in ("digits", "mnist"):
+    for name in ("digits", "mnist", "cifar10", "cifar100"):
         for place in places_of(scales.get(name)):
             if place.claim.kind == "invariant":
                 continue

@@ -13,20 +13,42 @@ from reports.results import newest, read
 IN_TIME = "order/time order/uncorrected-time order/after-20-epochs "
 IN_TIME += "order/after-40-epochs order/after-80-epochs"
 
+ON_TWO_CORES = (
+    # One learning rate, one initialization, at most two weight decays and widths.
+    "learning-rate/larger-lr-lower-barrier learning-rate/lr-sparsity "
+    "learning-rate/not-from-better-endpoints learning-rate/stays-near-initialization "
+    "learning-rate/too-large-hurts matching/width-exception "
+    "matching/width-helps-slowly matching/width-lowers-barrier "
+    "matching/width-lowers-barrier-activations matching/width-lowers-barrier-to-4x "
+    "matching/width-steadies order/decay order/depth order/epochs "
+    "order/epochs-of-deep order/width svd/decay-raises-alignment "
+    "svd/width-raises-alignment weight-decay/evens-out-channels "
+    "weight-decay/larger-wd-lower-barrier weight-decay/small-wd-retrained "
+    "weight-decay/too-large-hurts weight-decay/wd-compresses "
+    "weight-decay/wd-compresses-activations weight-decay/wd-not-from-better-endpoints "
+    "weight-decay/wd-repairs-repair "
+    # Ten networks make too few tuples.
+    "many-models/average-degrades many-models/average-keeps-degrading "
+    "many-models/barely-better-than-reference many-models/iterative-does-not-converge "
+)
+
 LEFT_OUT = {
     # Networks as they were in the middle of their training.
     "digits": IN_TIME,
     "mnist": "",
-    # One width of each network.
-    "cifar10": "matching/width-exception matching/width-helps-slowly "
-    "matching/width-lowers-barrier matching/width-lowers-barrier-activations "
-    "matching/width-lowers-barrier-to-4x matching/width-steadies",
+    "cifar10": ON_TWO_CORES + "learning-rate/init-distance-fades "
+    "learning-rate/init-distance-persists learning-rate/init-matters-at-small-lr "
+    "learning-rate/init-does-not-matter-at-large-lr "
+    "learning-rate/init-performs-alike many-models/not-transitive",
+    "cifar100": ON_TWO_CORES + "renormalization/independent-average-statistics "
+    "renormalization/independent-statistics weight-decay/rescale-robust-to-wd",
     # Fewer rates, decays, depths and epochs, and no width of four times.
     "paper": "learning-rate/too-large-hurts matching/low-rate-fails "
     "matching/width-helps-slowly matching/width-lowers-barrier-to-4x order/depth "
     "order/epochs order/epochs-of-deep weight-decay/too-large-hurts",
 }
-"""Claims of which a scale has a setting, but not all that is looked at there."""
+"""Claims of which a scale has a setting, but not all that is looked at there, or not
+enough networks."""
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 import lmc
 from claims.measure import Bench, lines_between
 from claims.measure.minimal import (
+    chance,
     error_barrier,
     relative_barrier,
     training_loss,
@@ -49,13 +50,15 @@ def wrong(state, images, labels):
     return 100 * sum(ours != label for ours, label in pairs) / len(labels)
 
 
-def on_a_line(accuracies, ends=None):
+def on_a_line(accuracies, ends=None, classes=10):
     """Return what stands for a pair with these accuracies at lambda 0, 0.1, ..., 1."""
     curve = lmc.Curve(lmc.LAMBDAS, (0.0,) * 11, tuple(accuracies))
     mean = (accuracies[0] + accuracies[-1]) / 2 if ends is None else ends
     return SimpleNamespace(
         name="0-1",
-        setting=SimpleNamespace(name="minimal"),
+        setting=SimpleNamespace(
+            name="minimal", recipe=SimpleNamespace(options=(("classes", classes),))
+        ),
         curve={"none": curve}.__getitem__,
         endpoints=lambda: mean,
     )
@@ -88,6 +91,25 @@ def test_the_relative_barrier_is_1_where_the_line_guesses():
     halfway = [50] + [30] * 9 + [50]
     found = [relative_barrier(on_a_line(line)) for line in (broken, halfway)]
     assert found == pytest.approx([80 / 80, 20 / 40])
+    hundred = [41] + [11] * 9 + [41]
+    assert relative_barrier(on_a_line(hundred, classes=100)) == pytest.approx(30 / 40)
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("minimal-mlp", 10),
+        ("minimal-conv", 10),
+        ("minimal-mlp-cifar100-1400", 1),
+        ("minimal-conv-cifar100-1400", 1),
+    ],
+)
+def test_chance_is_that_of_the_networks_classes(setting, expected):
+    recipe = scales.get("mnist").recipe(setting)
+    assert chance(recipe) == expected
+    images = scales.IMAGES[recipe.dataset]
+    logits = recipe.build_model()(torch.zeros(1, *images))
+    assert logits.shape[1] == 100 / expected
 
 
 def test_endpoints_at_chance_have_no_relative_barrier():

@@ -10,6 +10,7 @@ import pytest
 
 from claims import papers
 from claims.papers import Number, Source, paper, raised, smallest_effect
+from fixtures.scales import SCALES
 from reports.catalogue import read_papers
 
 SHARED = Path(__file__).parents[3] / "shared"
@@ -58,7 +59,7 @@ def numbers_of(table: dict) -> set[float]:
         value
         for row in table["rows"]
         for key, value in row.items()
-        if key not in ("label", "setting", "variant")
+        if key not in papers.PLACE
     ]
     return {float(n) for v in values for n in (v if isinstance(v, list) else [v])}
 
@@ -120,6 +121,16 @@ def test_rows_have_a_label_and_columns_in_snake_case():
                 assert all(re.fullmatch("[a-z][a-z0-9_]*", key) for key in row)
 
 
+def test_entries_of_one_scale_name_it_and_are_asked_there(declared):
+    """Of CIFAR-100, all of them."""
+    of_one = {id: entry for id, entry in entries().items() if entry["scale"]}
+    assert {entry["scale"] for entry in of_one.values()} == {"cifar100"}
+    assert of_one.keys() == {id for id in entries() if id.endswith("on-cifar-100")}
+    for id, entry in of_one.items():
+        for test in entry["tests"]:
+            assert declared[test].places(SCALES[entry["scale"]]), (id, test)
+
+
 def test_every_test_is_a_declared_claim(declared):
     """No entry is decided by a claim that is not there."""
     named = {test for entry in entries().values() for test in entry["tests"]}
@@ -155,6 +166,8 @@ def made_up(tmp_path, monkeypatch) -> Source:
           { label = "both", setting = "net", variant = ["v", "w"], a = 100 },
           { label = "of v", variant = "v", a = 7, zero = 0 },
           { label = "listed", setting = "listed", variant = ["", "w"], a = 3 },
+          { label = "at s", scale = "s", setting = "scaled", a = 50 },
+          { label = "of s", scale = "s", setting = "listed", a = 60 },
         ]
         [tables."Fig. 2"]
         rows = [{ label = "net again", setting = "net", a = 11 }]
@@ -196,10 +209,14 @@ def test_effects_by_hand(made_up, expression, value, spread):
         (("listed", ""), 3),  # "" in a list: a claim without variants,
         (("listed", "w"), 3),
         (("listed", "u"), 1),  # not every variant
+        (("listed", "w", "s"), 60),  # the scale before the variant
+        (("listed", "w", "t"), 3),
+        (("scaled", "w", "s"), 50),
+        (("scaled", "w", "t"), 1),  # nothing of another scale
     ],
 )
 def test_the_most_specific_row_wins(made_up, place, value):
-    """Setting before variant, then the claim's order of tables."""
+    """Scale before setting before variant, then the claim's order of tables."""
     assert made_up.effect("a", *place).value == value
     first = Source("p", "", ("Fig. 2", "1"))
     assert first.effect("a", "net", "other").value == 11

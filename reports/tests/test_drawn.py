@@ -1,5 +1,7 @@
 """Forest strips and the map of flips, against places worked out by hand."""
 
+import pytest
+
 from reports import flips, forest
 from reports.tests.made_up import NO_PAPER, made, report
 
@@ -46,23 +48,80 @@ def order(values, **more):
     return made(id="order/depth", rule="trend", pairs=pairs, curves=curves, **more)
 
 
+THREE = [(-4.0, 1.0), (-5.0, 0.0), (-6.0, -1.0)]
+
+
 def test_flips_by_hand():
-    """-4 and -6: mean -5, error 1, REPAIR ahead; 1 and -1 is neither."""
-    [line] = flips.lines([order([(-4.0, 1.0), (-6.0, -1.0)]), made()])
-    assert line.factor == "convolutions"
+    """-4, -5 and -6: mean -5, standard error 1/sqrt(3), times 4.303, by t of 2 degrees
+    of freedom: 2.48 on both sides, REPAIR is ahead; around 0 neither is."""
+    [line] = flips.lines([order(THREE), made()])
+    assert (line.factor, line.where) == ("convolutions", "plain-vgg weights")
+    assert line.note.endswith(f": {made().sentence}")
     first, second = line.cells
-    assert (first.mean, first.error, first.ahead) == (-5.0, 1.0, "repair")
-    assert first.text == "-5.0 ± 1.0" and second.text == "0.0 ± 1.0"
+    half = 4.302653 / 3**0.5
+    assert (first.mean, first.ahead) == (-5.0, "repair")
+    assert first.low == pytest.approx(-5 - half) and first.high == pytest.approx(
+        -5 + half
+    )
+    assert first.text == "-5.0 [-7.5, -2.5]" and second.text == "0.0 [-2.5, 2.5]"
     assert second.ahead == ""
-    [ahead] = flips.lines([order([(3.0, 1.0), (5.0, 5.0)])])  # errors of 1 and 2
+    [ahead] = flips.lines([order([(-a, -b) for a, b in THREE])])
     assert [cell.ahead for cell in ahead.cells] == ["rescale", ""]
     [single] = flips.lines([order([(3.0, 1.0)])])
     assert single.cells[0].ahead == "" and single.cells[0].text == "+3.0"
 
 
+def cell(setting, values, **more):
+    """A cell of the map, of these differences."""
+    pairs = [{"pair": f"{2 * k}-{2 * k + 1}", "decided": v}
+             for k, v in enumerate(values)]  # fmt: skip
+    given = {"id": "order/cell", "setting": setting, "pairs": pairs, "curves": None}
+    return made(**given | more)
+
+
+def test_cells_stand_side_by_side_with_the_papers():
+    """A line for each scale, variant and protocol; the paper's number by its own."""
+    low, high = [-4.0, -5.0, -6.0], [4.0, 5.0, 6.0]
+    headline = made(id=flips.HEADLINE, effect=9.22, effect_spread=4.16)
+    corrected, uncorrected, other = flips.lines(
+        [
+            headline,
+            cell("plain-vgg", low),
+            cell("plain-vgg-wd5", high),
+            cell("plain-vgg", high, id="order/uncorrected-cell"),
+            cell("plain-vgg", low, variant="activations"),
+            made(id="order/later"),  # a change is no cell
+        ]
+    )
+    assert (corrected.factor, corrected.where) == ("networks", "weights")
+    assert [(c.level, c.ahead) for c in corrected.cells] == [
+        ("plain-vgg", "repair"),
+        ("plain-vgg-wd5", "rescale"),
+        ("the paper's", ""),
+    ]
+    assert corrected.cells[-1].text == "9.22 ± 4.16"
+    # Its code corrects statistics; of activation matching nothing is known here.
+    assert [c.level for c in uncorrected.cells] == ["plain-vgg"]
+    assert [c.level for c in other.cells] == ["plain-vgg"]
+
+
+def test_a_trend_has_the_papers_cell_too():
+    headline = made(id=flips.HEADLINE, effect=9.22, effect_spread=4.16)
+    [line] = flips.lines([order(THREE), headline])
+    assert line.cells[-1].paper and line.cells[-1].mean == 9.22
+    [line] = flips.lines([order(THREE, scale="mnist"), headline])
+    assert not line.cells[-1].paper
+
+
+def test_the_papers_cell_is_marked_on_the_page():
+    held = report([order(THREE), made(id=flips.HEADLINE, effect=9.22)])["order.html"]
+    assert '<div class="flip paper"><dt>the paper&#39;s</dt>' in held
+    assert 'class="flip paper"><dt>' not in report([order(THREE)])["order.html"]
+
+
 def test_the_map_is_there_where_something_was_measured():
     """Linked from the first page; without such claims there is none."""
-    held = report([order([(-4.0, 1.0), (-6.0, -1.0)])])
+    held = report([order(THREE)])
     assert 'href="order.html"' in held["index.html"]
     assert '<div class="flip repair"><dt>7</dt>' in held["order.html"]
     without = report([made(), made(id="order/protocol")])

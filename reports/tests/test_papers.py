@@ -1,9 +1,12 @@
 """A paper's findings: their order, how each came out, and the sentence on top."""
 
+from dataclasses import replace
+
 import pytest
 
 from reports.__main__ import main
 from reports.catalogue import headlines, papers_named, read_papers
+from reports.coverage import table
 from reports.papers import findings, in_words, section, text
 from reports.results import write
 from reports.tests.made_up import CATALOGUE, made, report
@@ -49,6 +52,18 @@ def test_outcomes():
         "renormalization/repair": "some",
         "biases/raised": "unmeasured",
     }
+
+
+def test_a_finding_of_one_scale_is_decided_there_alone():
+    """Elsewhere the same claims are about other data."""
+    [entry] = [e for e in PAPER.entries if e.id == "renormalization/repair"]
+    small = replace(entry, scale="mnist")
+    one = replace(PAPER, entries=(small,), abstract=())
+    [finding] = findings(one, results())
+    assert [r.scale for r in finding.results] == ["mnist"]
+    assert finding.outcome == "nowhere"
+    [line] = table([small], results()).split("\n")[1:]
+    assert line.split("  ")[-1] == "inconclusive 1" and "supported" not in line
 
 
 def test_one_sentence():
