@@ -98,22 +98,27 @@ class Families:
         for family in _Arrangement(nesting, moving, pin=True).families():
             self._add(family)
         first = moving
-        while shared and moving:  # blocks that cross those that move
-            waiting = set(shared)
-            moving, shared = nesting.settled(waiting)
+        while shared and moving:  # blocks that cross those that moved before
+            moving, shared = nesting.settled(set(shared))
             beside = first - nesting.across(moving, first)
-            self._add_across(_Arrangement(nesting, moving | beside), moving)
+            arrangement = _Arrangement(nesting, moving | beside)
+            unsure = self._add_across(arrangement, moving) | arrangement.fixed.keys()
+            for block in moving - unsure:
+                across = nesting.across({block}, nesting.movable())
+                families = {self._of.get(other, (None,))[0] for other in across}
+                # What moves all that it crosses leaves nothing but its own kind.
+                if block in self._of or (len(families) == 1 and None not in families):
+                    del self._shared[block]
 
     def __iter__(self) -> Iterator[Family]:
         return iter(self._found)
 
     def shared(self, unit: int) -> str | None:
-        """Return why a unit stays in its order beside others in its block, if it does.
+        """Return why it is not known whether a unit may leave its order in its block.
 
-        It moves with the block.
+        It moves with the block; None where it may, or where others tell it apart.
         """
-        leader = self._units.leader(unit)
-        return None if leader in self._of else self._shared.get(leader)
+        return self._shared.get(self._units.leader(unit))
 
     def _things(self, family: Family) -> list[int]:
         return [self._units.leader(row) for row in family.members[:, 0].tolist()]
@@ -123,9 +128,14 @@ class Families:
         rows = enumerate(self._things(family))
         self._of.update((thing, (family, row)) for row, thing in rows)
 
-    def _add_across(self, arrangement: "_Arrangement", moving: Collection[int]) -> None:
-        """Add the families of blocks that cross others, and what is inside them."""
-        added: set[Family] = set()
+    def _add_across(
+        self, arrangement: "_Arrangement", moving: Collection[int]
+    ) -> set[int]:
+        """Add the families of blocks that cross others, and what is inside them.
+
+        Returns what may be free, but not in step with the blocks found before.
+        """
+        added, unsure = set[Family](), set[int]()
         for family in arrangement.families():
             things = self._things(family)
             around = [arrangement.around(thing, self._of) for thing in things]
@@ -137,13 +147,15 @@ class Families:
             if parent is not None:
                 expected = [(parent, row) for row in range(len(parent.members))]
             if blocks != [block for block in expected for _ in range(family.size)]:
-                continue  # not in step with the blocks, as they were found before
+                unsure.update(things)
+                continue
             # What stayed where it was before moves with what holds it.
             replaced = {self._of[thing][0] for thing in things if thing in self._of}
             self._found = [known for known in self._found if known not in replaced]
             own = replace(family, parent=parent)
             self._add(own)
             added.add(own)
+        return unsure
 
 
 def _unite_equal(units: Units) -> None:
@@ -324,6 +336,11 @@ class _Arrangement:
         Blocks that do not cross.
     pin
         Whether to pin what is fixed, whichever blocks move.
+
+    Attributes
+    ----------
+    fixed
+        Things that are not exchanged, with reasons.
     """
 
     def __init__(self, nesting: _Nesting, moving: set[int], pin: bool = False):
@@ -336,9 +353,9 @@ class _Arrangement:
         )
         self._colour = self._colours()
         self._order = np.lexsort((np.arange(units.count), self._colour, self._leaders))
-        self._fixed = self._staying()
+        self.fixed = self._staying()
         if pin:
-            for thing, reason in self._fixed.items():
+            for thing, reason in self.fixed.items():
                 units.pin(np.array([thing]), reason)
 
     def families(self) -> Iterator[Family]:
@@ -350,7 +367,7 @@ class _Arrangement:
         inside: dict[int, list[int]] = {}
         for leader in things:
             inside.setdefault(self._holder(leader), []).append(leader)
-        parts = _Parts(things, inside, self._fixed, self._colour.tolist())
+        parts = _Parts(things, inside, self.fixed, self._colour.tolist())
         yield from parts.families([inside[_NOWHERE]], None)
 
     def around(self, thing: int, some: Collection[int]) -> int | None:

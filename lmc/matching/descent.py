@@ -148,11 +148,17 @@ class Descent:
 
     def _take(self, branch: Branch, moved: Moved) -> None:
         """Make an assignment the present one."""
-        for group in branch.groups():
-            units_of_b = moved[group.name]
-            if not torch.equal(units_of_b, self.moved[group.name]):
-                self.moved[group.name] = units_of_b
-                self._costs.move(group.name, units_of_b)
+        moving = {
+            group.name: moved[group.name]
+            for group in branch.groups()
+            if not torch.equal(moved[group.name], self.moved[group.name])
+        }
+        self.moved.update(moving)
+        for name, units_of_b in moving.items():
+            self._costs.move(name, units_of_b)
+        crossing = self._pair.coupled[branch] & self._pair.crossing
+        if moving and crossing:
+            self._costs.arrange(crossing, self.permutation())
 
     def _assign(
         self, branch: Branch, scores: Mapping[str, Tensor]
