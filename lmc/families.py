@@ -105,9 +105,7 @@ class Families:
             unsure = self._add_across(arrangement, moving) | arrangement.fixed.keys()
             for block in moving - unsure:
                 across = nesting.across({block}, nesting.movable())
-                families = {self._of.get(other, (None,))[0] for other in across}
-                # What moves all that it crosses leaves nothing but its own kind.
-                if block in self._of or (len(families) == 1 and None not in families):
+                if block in self._of or self._all_permuted(across):
                     del self._shared[block]
 
     def __iter__(self) -> Iterator[Family]:
@@ -119,6 +117,17 @@ class Families:
         It moves with the block; None where it may, or where others tell it apart.
         """
         return self._shared.get(self._units.leader(unit))
+
+    def _all_permuted(self, blocks: Collection[int]) -> bool:
+        """Whether all blocks of a kind inside one block may be permuted.
+
+        Then whatever else moves them may be undone, and they may be told apart without
+        loss.
+        """
+        if any(block not in self._of for block in blocks):
+            return False
+        families = {self._of[block][0] for block in blocks}
+        return len({family.parent for family in families}) == len(families)
 
     def _things(self, family: Family) -> list[int]:
         return [self._units.leader(row) for row in family.members[:, 0].tolist()]
