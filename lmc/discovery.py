@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-import lmc.indexing  # noqa: F401  registers its rules
 from lmc.axes import Algebra, constant, fresh
 from lmc.certificate import certified
 from lmc.families import Families, Family

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import lmc.discovery
-import lmc.rules
+import lmc.rules.calls
 from lmc import CertificateError, Permutation, Symmetry, certify, discover
 from lmc.graph import TraceError
 from lmc.models import MLP, VGG, ResNet
@@ -447,7 +447,7 @@ def test_an_operation_whose_rule_fails_is_refused(monkeypatch):
     def faulty(call):
         raise IndexError("no such axis")
 
-    monkeypatch.setitem(lmc.rules._RULES, "relu", faulty)
+    monkeypatch.setitem(lmc.rules.calls._RULES, "relu", faulty)
     symmetry = discover(randomized(Layers()), torch.zeros(2, 4))
     assert not symmetry.groups
     (reason,) = symmetry.refused
