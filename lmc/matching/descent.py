@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Collection, Mapping
+from operator import is_not
 
 import torch
 from torch import Tensor
@@ -104,7 +105,8 @@ class Descent:
             By how much the objective rose, in each step that was taken.
         """
         everything = self._pair.branches
-        settled: set[int] = set()
+        # Who was where when a branch was last solved: from there the same would come.
+        settled: dict[int, list[Tensor]] = {}
         rises: list[float] = []
         for _ in range(max_sweeps):
             before = len(rises)
@@ -112,8 +114,10 @@ class Descent:
                 branch = everything[number]
                 coupled = self._pair.coupled[branch]
                 fresh = self._costs.count(branch, coupled)
-                if fresh or coupled or number not in settled:
-                    settled.add(number)
+                now = [self.moved[name] for name in sorted(self._pair.beside[branch])]
+                last = settled.get(number)
+                if fresh or last is None or any(map(is_not, now, last)):
+                    settled[number] = now
                     rises += self._step(branch, coupled, self._costs.of(branch))
             if len(rises) == before:
                 break

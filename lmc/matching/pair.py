@@ -44,6 +44,8 @@ class Pair:
     coupled
         For each branch the tensors that the rest of the network does not make linear
         in it: it acts on several of their axes, or crosses another group there.
+    beside
+        For each branch with coupled tensors its groups, and all that act on these.
 
     Raises
     ------
@@ -84,6 +86,7 @@ class Pair:
             name for name, places in self.places.items() if _crosses(places)
         }
         self.coupled = {branch: self._coupled(branch) for branch in self.branches}
+        self.beside = {branch: self._beside(branch) for branch in self.branches}
 
     @cached_property
     def energy(self) -> dict[str, float]:
@@ -100,6 +103,13 @@ class Pair:
             for name, found in axes.items()
             if len(found) > 1 or name in self.crossing
         }
+
+    def _beside(self, branch: Branch) -> set[str]:
+        coupled = self.coupled[branch]
+        if not coupled:
+            return set()
+        own = {group.name for group in branch.groups()}
+        return own | {group for name in coupled for group, _ in self.acting[name]}
 
     def touched(self, branch: Branch) -> set[str]:
         """Tensors on which a branch acts."""

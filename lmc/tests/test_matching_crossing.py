@@ -12,8 +12,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lmc import Permutation, Symmetry, discover, match_iteratively, weight_matching
+from lmc import (
+    Matching,
+    Permutation,
+    Symmetry,
+    discover,
+    match_iteratively,
+    weight_matching,
+)
 from lmc.graph import State
+from lmc.matching.costs import Costs
 from lmc.matching.plain import plain_weight_matching
 from lmc.tests.networks import normal, precise
 
@@ -246,3 +254,23 @@ def test_crossing_networks_are_matched_jointly():
     found = match_iteratively(groups, copies, generator=generator(0))
     first, *others = found.apply(copies)
     assert all(torch.equal(first[n], other[n]) for other in others for n in first)
+
+
+def test_what_has_not_changed_is_not_solved_again(monkeypatch):
+    """The same steps as where all is solved in every sweep, by fewer solves."""
+    problems = [prepared("normed", seed)[:3] for seed in range(3)]
+
+    def matched() -> list[Matching]:
+        return [
+            weight_matching(*each, generator=generator(0), start="identity")
+            for each in problems
+        ]
+
+    skipping, count = matched(), Costs.count
+    monkeypatch.setattr(Costs, "count", lambda *given: count(*given) or True)
+    solving = matched()
+    for found, again in zip(skipping, solving, strict=True):
+        assert found.history == again.history
+        for name, indices in again.permutation.indices.items():
+            assert torch.equal(found.permutation.indices[name], indices)
+    assert sum(m.solves for m in skipping) < sum(m.solves for m in solving)
