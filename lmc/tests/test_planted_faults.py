@@ -97,7 +97,7 @@ FAULTS = {
         ),
     ),
     "running-statistics-not-permuted": Fault(
-        "rules.py",
+        "rules/norms.py",
         "range(1, 5), [1])",
         "range(1, 3), [1])",
         ("test_discovery.py::test_groups_of_a_vgg_with_norm[bn]",),
