@@ -301,13 +301,14 @@ class Algebra:
         A linear layer ties the columns of its weight to its inputs; the result has the
         units of the rows:
 
+        >>> from lmc.families import Families
         >>> units = Units()
         >>> inputs, weight = fresh(units, (3,)), fresh(units, (2, 3))
         >>> operands = [(inputs, [0]), (weight, [1, 0])]
         >>> result = Algebra(units, "linear").combine(operands, [1], (2,))
         >>> result.blocks[0].units.tolist()
         [3, 4]
-        >>> [sorted(thing) for thing in next(iter(units.families())).members.tolist()]
+        >>> [sorted(thing) for thing in next(iter(Families(units))).members.tolist()]
         [[0, 5], [1, 6], [2, 7]]
         """
         operands = self._refined(operands, out, product)

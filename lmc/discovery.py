@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-import lmc.indexing  # noqa: F401  registers its rules
 from lmc.axes import Algebra, constant, fresh
 from lmc.certificate import certified
+from lmc.families import Families, Family
 from lmc.graph import Graph, State, trace
 from lmc.rules import Shapes, TooFew, apply_rule
 from lmc.symmetry import Activation, Group, Pinned, Site, Symmetry
-from lmc.units import Family, Ints, TooFine, Units
+from lmc.units import Ints, TooFine, Units
 
 
 def discover(model: nn.Module, *example_inputs: Any, certify: bool = True) -> Symmetry:
@@ -86,14 +86,14 @@ def discover(model: nn.Module, *example_inputs: Any, certify: bool = True) -> Sy
     return replace(symmetry, certificate=certified(symmetry, model, example_inputs))
 
 
-def _propagate(graph: Graph, state: State) -> tuple[Shapes, tuple[Family, ...]]:
+def _propagate(graph: Graph, state: State) -> tuple[Shapes, Families]:
     """Apply every rule; return the axes of all values, and what may be permuted."""
     alike: frozenset[str] = frozenset()
     factor = 1
     while True:
         try:
             shapes = _propagated(graph, state, Units(alike), factor)
-            return shapes, tuple(shapes.units.families())
+            return shapes, Families(shapes.units)
         except TooFine as fine:
             alike |= fine.parameters
         except TooFew as few:
@@ -143,7 +143,7 @@ def _propagated(graph: Graph, state: State, units: Units, factor: int) -> Shapes
 
 
 def _collect(
-    graph: Graph, shapes: Shapes, families: Sequence[Family]
+    graph: Graph, shapes: Shapes, families: Families
 ) -> tuple[dict[str, Group], tuple[Pinned, ...]]:
     """Turn families of units into groups with their sites; list all other units."""
     homes = _Homes(shapes)
@@ -173,7 +173,7 @@ def _collect(
     for name, axes in shapes.tensors.items():
         for block in axes.blocks:
             # What all blocks share moves with them, but stays in its order.
-            still = {u: shapes.units.shared(u) for u in np.unique(block.units).tolist()}
+            still = {u: families.shared(u) for u in np.unique(block.units).tolist()}
             reasons = Counter(
                 shared or shapes.units.reason(unit) or alone
                 for unit, shared in still.items()

@@ -211,6 +211,28 @@ class Permutation:
             tensor = reordered(tensor, axes, order)
         return tensor
 
+    def order(self, name: str, axes: tuple[int, ...]) -> Tensor:
+        """Return whose place each position of a tensor takes on some of its axes.
+
+        Parameters
+        ----------
+        name
+            Of the parameter or buffer.
+        axes
+            The axes of a site, which count as one, row-major.
+
+        Returns
+        -------
+        Tensor
+            Int64 ``(positions,)``, on the CPU.
+        """
+        shape = self.symmetry.shapes[name]
+        order = torch.arange(math.prod(shape[axis] for axis in axes))
+        for own, step in self._orders.get(name, ()):
+            if own == axes:
+                order = order[step]
+        return order
+
     @cached_property
     def _orders(self) -> dict[str, list[tuple[tuple[int, ...], Tensor]]]:
         """Compose what moves each tensor: orders of some of its axes, one by one."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lmc.matching.assignment import Branch
 from lmc.matching.pair import Pair, product_of
-from lmc.permutation import reordered, site_order, units
+from lmc.permutation import Permutation, reordered, site_order, units
 from lmc.symmetry import Group, Site
 
 Orders = Mapping[tuple[int, ...], Tensor]
@@ -98,15 +98,29 @@ class Costs:
         )
 
     def move(self, group: str, moved: Tensor) -> None:
-        """Note which unit of B is in the place of each unit of a group."""
+        """Note which unit of B is in the place of each unit of a group.
+
+        But for tensors on which groups cross, see :meth:`arrange`.
+        """
         for site in self._pair.sites[group]:
-            orders, shape = self._orders[site.name], self._pair.b[site.name].shape
-            order = site_order(site, moved, shape, orders.get(site.axes))
-            # A new mapping: costs remember the orders that they rest on.
-            self._orders[site.name] = {**orders, site.axes: order}
-            for other, number, there in self._pair.places[site.name]:
-                if there.axes != site.axes:
-                    self._stale[other].add(number)
+            if site.name not in self._pair.crossing:
+                shape = self._pair.b[site.name].shape
+                before = self._orders[site.name].get(site.axes)
+                order = site_order(site, moved, shape, before)
+                self._reorder(site.name, site.axes, order)
+
+    def arrange(self, names: Collection[str], permutation: Permutation) -> None:
+        """Note where the units of all groups are in tensors on which some cross."""
+        for name in names:
+            for axes in {site.axes for _, _, site in self._pair.places[name]}:
+                self._reorder(name, axes, permutation.order(name, axes))
+
+    def _reorder(self, name: str, axes: tuple[int, ...], order: Tensor) -> None:
+        # A new mapping: costs remember the orders that they rest on.
+        self._orders[name] = {**self._orders[name], axes: order}
+        for other, number, there in self._pair.places[name]:
+            if there.axes != axes:
+                self._stale[other].add(number)
 
     def count(self, branch: Branch, without: Collection[str]) -> bool:
         """Bring a branch's costs up to date, but at some tensors; say if any changed.

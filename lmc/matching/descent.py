@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Collection, Mapping
+from operator import is_not
 
 import torch
 from torch import Tensor
@@ -104,7 +105,8 @@ class Descent:
             By how much the objective rose, in each step that was taken.
         """
         everything = self._pair.branches
-        settled: set[int] = set()
+        # Who was where when a branch was last solved: from there the same would come.
+        settled: dict[int, list[Tensor]] = {}
         rises: list[float] = []
         for _ in range(max_sweeps):
             before = len(rises)
@@ -112,8 +114,10 @@ class Descent:
                 branch = everything[number]
                 coupled = self._pair.coupled[branch]
                 fresh = self._costs.count(branch, coupled)
-                if fresh or coupled or number not in settled:
-                    settled.add(number)
+                now = [self.moved[name] for name in sorted(self._pair.beside[branch])]
+                last = settled.get(number)
+                if fresh or last is None or any(map(is_not, now, last)):
+                    settled[number] = now
                     rises += self._step(branch, coupled, self._costs.of(branch))
             if len(rises) == before:
                 break
@@ -148,11 +152,17 @@ class Descent:
 
     def _take(self, branch: Branch, moved: Moved) -> None:
         """Make an assignment the present one."""
-        for group in branch.groups():
-            units_of_b = moved[group.name]
-            if not torch.equal(units_of_b, self.moved[group.name]):
-                self.moved[group.name] = units_of_b
-                self._costs.move(group.name, units_of_b)
+        moving = {
+            group.name: moved[group.name]
+            for group in branch.groups()
+            if not torch.equal(moved[group.name], self.moved[group.name])
+        }
+        self.moved.update(moving)
+        for name, units_of_b in moving.items():
+            self._costs.move(name, units_of_b)
+        crossing = self._pair.coupled[branch] & self._pair.crossing
+        if moving and crossing:
+            self._costs.arrange(crossing, self.permutation())
 
     def _assign(
         self, branch: Branch, scores: Mapping[str, Tensor]

@@ -4,6 +4,7 @@ import math
 from collections.abc import Collection, Iterable
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
 from lmc.graph import State
@@ -38,9 +39,13 @@ class Pair:
         For each tensor the group and number of each of those sites.
     branches
         The groups without a parent, with what is inside them.
+    crossing
+        Tensors on an axis of which groups cross: heads, and channels of all heads.
     coupled
-        For each branch the tensors on several axes of which it acts, so that they are
-        bilinear in it.
+        For each branch the tensors that the rest of the network does not make linear
+        in it: it acts on several of their axes, or crosses another group there.
+    beside
+        For each branch with coupled tensors its groups, and all that act on these.
 
     Raises
     ------
@@ -77,7 +82,11 @@ class Pair:
         for name, sites in self.sites.items():
             for number, site in enumerate(sites):
                 self.places[site.name].append((name, number, site))
+        self.crossing = {
+            name for name, places in self.places.items() if _crosses(places)
+        }
         self.coupled = {branch: self._coupled(branch) for branch in self.branches}
+        self.beside = {branch: self._beside(branch) for branch in self.branches}
 
     @cached_property
     def energy(self) -> dict[str, float]:
@@ -89,7 +98,18 @@ class Pair:
         for group in branch.groups():
             for site in self.sites[group.name]:
                 axes.setdefault(site.name, set()).add(site.axes)
-        return {name for name, found in axes.items() if len(found) > 1}
+        return {
+            name
+            for name, found in axes.items()
+            if len(found) > 1 or name in self.crossing
+        }
+
+    def _beside(self, branch: Branch) -> set[str]:
+        coupled = self.coupled[branch]
+        if not coupled:
+            return set()
+        own = {group.name for group in branch.groups()}
+        return own | {group for name in coupled for group, _ in self.acting[name]}
 
     def touched(self, branch: Branch) -> set[str]:
         """Tensors on which a branch acts."""
@@ -152,6 +172,18 @@ def _without(sites: Iterable[Site], inner: Collection[Site]) -> list[Site]:
         if kept:
             own.append(Site(site.name, site.axes, site.positions[:, kept]))
     return own
+
+
+def _crosses(places: Iterable[tuple[str, int, Site]]) -> bool:
+    """Whether groups of which none is inside another have positions in common."""
+    by_axes: dict[tuple[int, ...], list[Tensor]] = {}
+    for _, _, site in places:
+        by_axes.setdefault(site.axes, []).append(site.positions.flatten())
+    return any(
+        len(torch.cat(found).unique()) < sum(map(len, found))
+        for found in by_axes.values()
+        if len(found) > 1
+    )
 
 
 def _compared(symmetry: Symmetry, buffers: bool) -> list[str]:

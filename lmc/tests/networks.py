@@ -4,8 +4,20 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 Model = TypeVar("Model", bound=nn.Module)
+
+
+class Layers(nn.Module):
+    """Two linear layers, for other forward methods."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(F.relu(self.first(x)))
 
 
 def randomized(model: Model, seed: int = 0) -> Model:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmc.axes import Algebra, Axes, Block, fresh
+from lmc.families import Families
 from lmc.units import Units
 
 SHAPES = [(2, 6, 2, 3), (2, 4, 4), (3, 8), (12,), (1, 6, 1, 2)]
@@ -111,7 +112,7 @@ def test_unflattened_channels_have_none():
 
 def families(units: Units) -> list[tuple[int, int]]:
     """Copies and size of each family."""
-    return [(len(f.members) // f.size, f.size) for f in units.families()]
+    return [(len(f.members) // f.size, f.size) for f in Families(units)]
 
 
 def vector(units: Units, size: int) -> Axes:
@@ -121,8 +122,8 @@ def vector(units: Units, size: int) -> Axes:
     return axes
 
 
-def test_of_two_free_axes_that_become_one_the_first_is_kept():
-    """Two blocks of three: of rows and columns, which both hold all, rows move."""
+def test_two_free_axes_that_become_one_are_both_permuted():
+    """Two blocks of three and three of two: rows and columns, which both hold all."""
     units = Units()
     algebra = Algebra(units, "merged")
     outer = algebra.combine(
@@ -130,12 +131,14 @@ def test_of_two_free_axes_that_become_one_the_first_is_kept():
     )
     (block,) = algebra.reshape(outer, (6,)).blocks
     assert len(np.unique(block.units)) == 6 and not block.places.any()
-    (family,) = units.families()
-    assert (family.size, family.copies) == (2, 1)
-    rows = {*block.units[:3]}, {*block.units[3:]}
-    assert all(rows[i] <= {*family.members[i]} for i in (0, 1))
-    assert units.shared(2) == (
-        "shared by blocks that are permuted, and may be free: merged"
+    rows, columns = Families(units)
+    assert (rows.size, rows.copies, columns.size, columns.copies) == (2, 1, 3, 1)
+    table = block.units.reshape(2, 3)
+    assert all(
+        {*row} <= {*thing} for row, thing in zip(table, rows.members, strict=True)
+    )
+    assert all(
+        {*col} <= {*thing} for col, thing in zip(table.T, columns.members, strict=True)
     )
 
 
@@ -163,7 +166,7 @@ def test_broadcasting_over_rows_holds_them_as_blocks():
     table = algebra.reshape(vector(units, 6), (2, 3))
     scale = vector(units, 2)
     algebra.combine([(table, [0, 1]), (scale, [0])], [0, 1], (2, 3))
-    blocks, inside = units.families()
+    blocks, inside = Families(units)
     assert (blocks.size, inside.size, inside.parent) == (2, 3, blocks)
     assert sorted(blocks.members[1].tolist()) == [3, 4, 5, 7, 9]
 

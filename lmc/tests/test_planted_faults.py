@@ -52,7 +52,7 @@ FAULTS = {
         (
             "test_permutation.py::"
             "test_apply_is_indexing_of_rows_and_of_the_next_layers_columns",
-            "test_symmetry.py::test_certificate_is_rounding_in_float64[model0]",
+            "test_certificate.py::test_certificate_is_rounding_in_float64[model0]",
         ),
     ),
     "rescale-that-leaves-the-bias-alone": Fault(
@@ -97,10 +97,10 @@ FAULTS = {
         ),
     ),
     "running-statistics-not-permuted": Fault(
-        "rules.py",
+        "rules/norms.py",
         "range(1, 5), [1])",
         "range(1, 3), [1])",
-        ("test_symmetry.py::test_groups_of_a_vgg_with_norm[bn]",),
+        ("test_discovery.py::test_groups_of_a_vgg_with_norm[bn]",),
     ),
     "products-averaged-with-the-first-batch-size": Fault(
         "moments.py",

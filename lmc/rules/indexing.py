@@ -17,7 +17,7 @@ from torch.fx import Node
 from lmc.axes import Axes, Block
 from lmc.exported import operation_name
 from lmc.operations import IDENTITIES
-from lmc.rules import Call, Refused, TooFew, rule, where
+from lmc.rules.calls import Call, Refused, TooFew, rule, where
 from lmc.units import Ints
 
 GROUPED = frozenset("grouped_mm _grouped_mm grouped_mm_fallback".split())
