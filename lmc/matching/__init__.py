@@ -4,7 +4,7 @@ A permutation found from A to B means: B permuted by it lies near A.  To see how
 matching works, read :mod:`lmc.matching.plain`: the algorithm in one function.
 """
 
-from lmc.matching.activations import activation_matching
+from lmc.matching.activations import UnseenWarning, activation_matching
 from lmc.matching.consistent import match_consistently
 from lmc.matching.many import (
     ManyMatching,
@@ -23,6 +23,7 @@ __all__ = [
     "ManyMatching",
     "Matcher",
     "Matching",
+    "UnseenWarning",
     "activation_matching",
     "match_consistently",
     "match_iteratively",

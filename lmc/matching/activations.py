@@ -1,7 +1,8 @@
 """Activation matching: units are partners that are active on the same inputs."""
 
 import time
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from lmc.graph import State
 from lmc.matching.assignment import Assignment, Branch, branches
+from lmc.matching.pair import crossing, own_sites
 from lmc.matching.result import Matching
 from lmc.moments import Covariances
 from lmc.observing import observe_both
@@ -35,7 +37,9 @@ def activation_matching(
     where the group appears, such as a residual stream), together with the groups
     inside its units.  A unit that is constant on the data correlates with nothing.
     Between units that are alike, as dead or duplicated ones, order decides, and not the
-    last bits of correlations (see :func:`lmc.matching.assignment.best`).
+    last bits of correlations (see :func:`lmc.matching.assignment.best`).  Groups that
+    cross others, as channels that all heads share, may be on no activation by
+    themselves: they keep their order, with a warning.
 
     Parameters
     ----------
@@ -61,8 +65,13 @@ def activation_matching(
     ------
     ValueError
         A state dict does not fit the model, there are no samples, a group (and what
-        is inside its units) appears on no activation, activations are not finite,
-        there is no such average, or no moments of such a dtype.
+        is inside its units) appears on no activation and crosses no other, activations
+        are not finite, there is no such average, or no moments of such a dtype.
+
+    Warns
+    -----
+    UnseenWarning
+        A group that crosses others appears on no activation.
 
     References
     ----------
@@ -78,8 +87,7 @@ def activation_matching(
     symmetry.check(a)
     symmetry.check(b)
     trees = branches(symmetry)
-    for tree in trees:
-        _check_seen(tree)
+    _check_seen(symmetry, trees)
     taps = {
         (group.name, number): tap
         for group in symmetry.groups.values()
@@ -128,15 +136,39 @@ def activation_matching(
     )
 
 
-def _check_seen(tree: Branch) -> None:
-    """Raise unless the units of a group or those inside them are seen."""
-    for inner in tree.inside:
-        _check_seen(inner)
-    if not tree.group.activations and not tree.inside:
-        raise ValueError(
-            f"the units of group {tree.group.name!r} are no axis of any activation: "
-            "use weight_matching for this model"
-        )
+def _check_seen(symmetry: Symmetry, trees: Sequence[Branch]) -> None:
+    """Raise unless each group, or one inside its units, is seen; or it crosses another.
+
+    Then it keeps its order, with a warning.
+    """
+    holding = {group.parent for group in symmetry.groups.values()}
+    unseen = [
+        group.name
+        for tree in trees
+        for group in tree.groups()
+        if not group.activations and group.name not in holding
+    ]
+    if not unseen:
+        return
+    own = own_sites(symmetry)
+    across = crossing(own)
+    for name in unseen:
+        if across.isdisjoint(site.name for site in own[name]):
+            raise ValueError(
+                f"the units of group {name!r} are no axis of any activation: "
+                "use weight_matching for this model"
+            )
+    warnings.warn(
+        f"the units of {', '.join(map(repr, unseen))} are no axis of any activation, "
+        "as other groups cross theirs: they keep their order; weight_matching matches "
+        "them too",
+        UnseenWarning,
+        stacklevel=3,
+    )
+
+
+class UnseenWarning(UserWarning):
+    """Units that activation matching leaves in their order, as it does not see them."""
 
 
 Key = tuple[str, int]

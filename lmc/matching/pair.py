@@ -1,7 +1,7 @@
 """Two networks, and where their groups are in their tensors."""
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
 
 import torch
@@ -71,7 +71,7 @@ class Pair:
                     self.acting[site.name].append((group.name, site))
         self.sites = {
             name: [site for site in sites if site.name in self.acting]
-            for name, sites in _own_sites(symmetry).items()
+            for name, sites in own_sites(symmetry).items()
         }
         self.branches = [
             branch
@@ -82,9 +82,7 @@ class Pair:
         for name, sites in self.sites.items():
             for number, site in enumerate(sites):
                 self.places[site.name].append((name, number, site))
-        self.crossing = {
-            name for name, places in self.places.items() if _crosses(places)
-        }
+        self.crossing = crossing(self.sites)
         self.coupled = {branch: self._coupled(branch) for branch in self.branches}
         self.beside = {branch: self._beside(branch) for branch in self.branches}
 
@@ -142,7 +140,7 @@ def product_of(a: Tensor, b: Tensor) -> float:
     return float(a.double().flatten() @ b.double().flatten())
 
 
-def _own_sites(symmetry: Symmetry) -> dict[str, list[Site]]:
+def own_sites(symmetry: Symmetry) -> dict[str, list[Site]]:
     """Sites of each group without the positions of groups inside its units."""
     inside: dict[str, list[Group]] = {name: [] for name in symmetry.groups}
     for group in symmetry.groups.values():
@@ -174,16 +172,25 @@ def _without(sites: Iterable[Site], inner: Collection[Site]) -> list[Site]:
     return own
 
 
-def _crosses(places: Iterable[tuple[str, int, Site]]) -> bool:
-    """Whether groups of which none is inside another have positions in common."""
-    by_axes: dict[tuple[int, ...], list[Tensor]] = {}
-    for _, _, site in places:
-        by_axes.setdefault(site.axes, []).append(site.positions.flatten())
-    return any(
-        len(torch.cat(found).unique()) < sum(map(len, found))
-        for found in by_axes.values()
-        if len(found) > 1
-    )
+def crossing(sites: Mapping[str, Iterable[Site]]) -> set[str]:
+    """Tensors on an axis of which groups cross: none is inside the other there.
+
+    Parameters
+    ----------
+    sites
+        Each group's own, see :func:`own_sites`.
+    """
+    found: dict[tuple[str, tuple[int, ...]], list[Tensor]] = {}
+    for own in sites.values():
+        for site in own:
+            positions = site.positions.flatten()
+            found.setdefault((site.name, site.axes), []).append(positions)
+    return {
+        name
+        for (name, _), positions in found.items()
+        if len(positions) > 1
+        and len(torch.cat(positions).unique()) < sum(map(len, positions))
+    }
 
 
 def _compared(symmetry: Symmetry, buffers: bool) -> list[str]:

@@ -16,6 +16,8 @@ from lmc import (
     Matching,
     Permutation,
     Symmetry,
+    UnseenWarning,
+    activation_matching,
     discover,
     match_iteratively,
     weight_matching,
@@ -274,3 +276,18 @@ def test_what_has_not_changed_is_not_solved_again(monkeypatch):
         for name, indices in again.permutation.indices.items():
             assert torch.equal(found.permutation.indices[name], indices)
     assert sum(m.solves for m in skipping) < sum(m.solves for m in solving)
+
+
+@pytest.mark.parametrize("name", ["grouped", "normed"])
+def test_activations_leave_what_they_do_not_show_in_its_order(name):
+    """A shuffled copy comes back but for the group that crosses others, and says so."""
+    groups, a, _, by_hand, every = prepared(name, 0)
+    shuffled, batches = by_hand(a, every[-1]), [(normal(64, 4, 3), None)]
+    with pytest.warns(UnseenWarning, match=r"'q#2' are no axis of any activation"):
+        found = activation_matching(groups, a, shuffled, batches)
+    hidden = found.permutation.indices["q#2"]
+    assert torch.equal(hidden, torch.arange(2).expand_as(hidden))
+    back = found.permutation.apply(shuffled)
+    for values in ("v.weight", "v.bias"):  # where what is hidden plays no part
+        assert torch.equal(back[values], a[values])
+        assert not torch.equal(shuffled[values], a[values])
