@@ -205,7 +205,11 @@ class Place:
 
     @property
     def decidable(self) -> bool:
-        """Whether the scale has networks for as many independent units as decide."""
+        """Whether the scale may have networks for as many units as decide.
+
+        For as many tuples, or single networks: whether a claim's units are networks or
+        pairs its test says.  With too few pairs its values are shown, undecided.
+        """
         return self.count() >= FEWEST * (self.claim.tuple_size or 1)
 
     def demand(self, seeds: int | None = None) -> dict[str, int]:
