@@ -5,7 +5,6 @@ on where it was interrupted, and needs no network: weights are random, configura
 small.
 """
 
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,8 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from lmc.benchmarks import resumable
-from lmc.benchmarks.survey import free_units, recovered
-from lmc.discovery import discover
+from lmc.benchmarks.survey import discovered, free_units, recovered
 from lmc.symmetry import Symmetry
 
 TABLE = Path(__file__).parents[1] / "docs" / "architectures.md"
@@ -28,16 +26,15 @@ HEAD = """\
 
 Made by `python -m lmc.benchmarks.architectures` with torch {torch}, timm {timm},
 transformers {transformers}: random weights, small configurations.  *Groups*, *units*,
-*refused*, *difference* and *recovered* are as in [torchvision's table](torchvision.md);
+*refused*, *difference*, *recovered* and seconds are as in
+[torchvision's table](torchvision.md);
 experts' products have no float64 kernel, and differ by the rounding of float32.
 *Pinned* is the share of rows of weights that no permutation may move although neither
-an input nor an output says so, with the reason for most of them.  *Discovery* is
-without the certificate, and *export* what `torch.export` alone takes, in seconds of
-processor time.
+an input nor an output says so, with the reason for most of them.
 
-| model | groups | units | refused | difference | recovered | pinned | discovery, s | \
-export, s |
-| --- | --: | --: | --: | --: | --- | --- | --: | --: |
+| model | groups | units | refused | difference | recovered | pinned | export, s | \
+discovery, s | certificate, s |
+| --- | --: | --: | --: | --: | --- | --- | --: | --: | --: |
 """
 
 TIMM: dict[str, dict[str, Any]] = {
@@ -253,8 +250,9 @@ class Row(resumable.Row):
     recovered: bool
     pinned: float
     reason: str
-    discovery: float
     export: float
+    discovery: float
+    certificate: float
 
     def line(self) -> str:
         """Write a row of the table."""
@@ -263,7 +261,7 @@ class Row(resumable.Row):
         return (
             f"| {self.model} | {self.groups} | {self.units:,} | {refused} | "
             f"{self.difference:.0e} | {'yes' if self.recovered else 'no'} | {pinned} | "
-            f"{self.discovery:.1f} | {self.export:.1f} |"
+            f"{self.export:.1f} | {self.discovery:.1f} | {self.certificate:.1f} |"
         )
 
 
@@ -271,26 +269,21 @@ def survey(name: str) -> Row:
     """Discover, certify and match one model."""
     torch.manual_seed(0)  # layers draw their weights from the global generator
     model, inputs = MODELS[name]()
-    start = time.process_time()
-    torch.export.export(model, inputs)
-    export = time.process_time() - start
-    start = time.process_time()
-    discover(model, *inputs, certify=False)
-    discovery = time.process_time() - start
-    symmetry = discover(model, *inputs)
-    assert symmetry.certificate is not None
+    found = discovered(model, inputs)
+    symmetry = found.symmetry
     share, reason = pinned_rows(symmetry)
     return Row(
         name,
         len(symmetry.groups),
         free_units(symmetry),
         tuple(sorted({entry.partition(" (")[0] for entry in symmetry.refused})),
-        symmetry.certificate.relative_difference,
+        found.certificate.relative_difference,
         recovered(symmetry, model.state_dict())[0],
         share,
         reason,
-        discovery,
-        export,
+        found.export,
+        found.discovery,
+        found.certifying,
     )
 
 

@@ -286,7 +286,7 @@ def test_survey_writes_a_row(tmp_path, capsys):
     assert not table.with_suffix(".jsonl").exists()
     assert "1/1 squeezenet1_1" in capsys.readouterr().err
 
-    done = survey.Row("squeezenet1_1", 1, 7, 0, 0.0, 3, False, 1.0, 1.0)
+    done = survey.Row("squeezenet1_1", 1, 7, 0, 0.0, 3, False, 1.0, 1.0, 1.0, 1.0)
     table.with_suffix(".jsonl").write_text(json.dumps(vars(done)) + "\n")
     survey.main(["squeezenet1_1", "--out", str(table)])
     assert "| 7 |" in table.read_text()
