@@ -20,9 +20,10 @@ claims: .venv/.installed ## Train what is missing, decide every claim, write the
 nightly: .venv/.installed ## Gather evidence for a night: make nightly ARGS="--budget 30"
 	$(bin)/python -m claims nightly $(ARGS)
 
+# Some tests take a minute, most none: whoever is done first takes from the other.
 test: .venv/.installed ## Test the library, the fixtures, the reports and the rules
-	$(bin)/pytest --doctest-modules -n auto lmc fixtures reports docs/tests docs/catalogue.py \
-	    $(machinery) $(ARGS)
+	$(bin)/pytest --doctest-modules -n auto --dist worksteal lmc fixtures reports \
+	    docs/tests docs/catalogue.py $(machinery) $(ARGS)
 
 bench: .venv/.installed ## Measure ratios of speed
 	$(bin)/python -m lmc.benchmarks.library $(ARGS)

@@ -17,12 +17,12 @@ import pytest
 from claims.claim import Place, places_of
 from claims.plugin import is_worker, parameter
 from fixtures import executors, store
+from fixtures.backends import BACKENDS, DEFAULT_BACKEND
 from fixtures.build import Building, Outcome
 from fixtures.display import SILENT, Display
 from fixtures.planning import Want, table
 from fixtures.pool import TaskError
 from fixtures.scales import Scale
-from fixtures.training import BACKENDS, DEFAULT_BACKEND
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import lmc
 from claims.measure.matchers import MATCHERS, Batches
 from claims.measure.memory import code_digest
-from fixtures import datasets, training
+from fixtures import datasets, states, training
 from fixtures.measurements import remember
 from fixtures.recipe import Recipe
 from lmc.graph import State
@@ -159,7 +159,7 @@ class Architecture:
             if samples is not None:
                 batches = lmc.first_samples(batches, samples)
             # Equal bits may have come here in other strides.
-            own = training.canonical(state, self.device)
+            own = states.canonical(state, self.device)
             found = lmc.statistics(self.symmetry.graph, own, batches, layers)
             return {
                 f"{what} {name}": getattr(each, what)

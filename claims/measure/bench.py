@@ -13,7 +13,7 @@ from claims.measure.several import Several
 from fixtures import store
 from fixtures.recipe import Recipe
 from fixtures.scales import Scale
-from fixtures.training import canonical
+from fixtures.states import canonical
 from lmc.graph import State
 
 

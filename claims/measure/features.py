@@ -23,7 +23,8 @@ from claims.measure.networks import Network
 from claims.measure.pairs import Middle, Pair, Repair
 from claims.measure.pruned import Pruned
 from fixtures import training
-from fixtures.training import canonical, initialize, stream
+from fixtures.initialization import initialize, stream
+from fixtures.states import canonical
 from lmc import features
 from lmc.graph import Graph, State
 from lmc.retraining import retrain

@@ -18,7 +18,7 @@ from claims.compare.measuring import Comparison, Matched, Measured
 from claims.compare.methods import Method, built_in, load, match, renormalize
 from claims.expected.ledger import entries, note_seeds, noted_seeds
 from claims.measure import Bench
-from fixtures import scales, store, training
+from fixtures import initialization, scales, store
 
 SCALE = "digits-epochs1"
 
@@ -38,7 +38,7 @@ def cache(tmp_path_factory):
 def mlp(cache):
     """Two untrained networks of a setting."""
     setting = Bench(scales.get(SCALE), 0, 2, "cpu").setting("mlp")
-    states = [training.initialize(setting.recipe, seed) for seed in (0, 1)]
+    states = [initialization.initialize(setting.recipe, seed) for seed in (0, 1)]
     setting.take({seed: net.state_dict() for seed, net in enumerate(states)})
     return setting
 

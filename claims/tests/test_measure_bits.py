@@ -27,7 +27,7 @@ from claims.measure.singular import (
 )
 from claims.measure.weights import deviation_spread, distance_to_start, mismatch
 from fixtures import scales, store
-from fixtures.training import canonical
+from fixtures.states import canonical
 
 CPU = torch.device("cpu")
 

@@ -23,7 +23,7 @@ from claims.measure.features import (
 )
 from claims.measure.pruned import Pruned
 from fixtures import datasets, scales
-from fixtures.training import stream
+from fixtures.initialization import stream
 
 
 @pytest.fixture(scope="module")
