@@ -521,6 +521,8 @@ class _Parts:
         self, blocks: list[list[int]], parent: Family | None
     ) -> Iterator[Family]:
         """Split each block's things by kind; the blocks agree in what they hold."""
+        if not any(blocks):
+            return
         split = [self._by_kind(block) for block in blocks]
         for kind, first in split[0].items():
             things = [thing for parts in split for thing in parts[kind]]
@@ -540,9 +542,10 @@ class _Parts:
     def _tree(self, thing: int) -> list[int]:
         """List a thing's units and those of everything inside it, kind by kind."""
         units = list(self._members[thing])
-        for parts in self._by_kind(self._inside.get(thing, [])).values():
-            for part in parts:
-                units += self._tree(part)
+        if inside := self._inside.get(thing):
+            for parts in self._by_kind(inside).values():
+                for part in parts:
+                    units += self._tree(part)
         return units
 
     def _by_kind(self, block: list[int]) -> dict[int, list[int]]:

@@ -124,8 +124,9 @@ class Units:
             hashed(places[0].ravel()) + hashed(places[1].ravel(), self._token())
         )
         self.ties.append((first, second, label))
-        for a, b in zip(first.tolist(), second.tolist(), strict=True):
-            self._touched.update((a, b))
+        ours, theirs = first.tolist(), second.tolist()
+        self._touched.update(ours, theirs)
+        for a, b in zip(ours, theirs, strict=True):
             self._unite(a, b)
 
     def see(self, units: Ints, places: Ints) -> None:
@@ -233,13 +234,19 @@ class Units:
         return self._tokens
 
     def _unite(self, a: int, b: int) -> None:
-        a, b = self.leader(a), self.leader(b)
+        leaders = self._leader
+        a, b = leaders[a], leaders[b]  # mostly all the way
         if a == b:
             return
+        if leaders[a] != a or leaders[b] != b:
+            a, b = self.leader(a), self.leader(b)
+            if a == b:
+                return
         if b < a:
             a, b = b, a
-        self._leader[b] = a
-        self._reason[a] = self._reason[a] or self._reason[b]
+        leaders[b] = a
+        if self._reason[b] is not None:
+            self._reason[a] = self._reason[a] or self._reason[b]
         if b in self._holders:
             self._holders.setdefault(a, []).extend(self._holders.pop(b))
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 import torchvision  # type: ignore[import-untyped]
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from lmc.benchmarks import resumable
 from lmc.certificate import certified
@@ -41,8 +42,8 @@ and groups of convolutions are counted beside the heads and groups.
 certificate: the largest relative difference of the outputs in float64 under at least
 {permutations} random permutations without fixed points.  *Recovered*: a random
 permutation of all groups was found again exactly by `weight_matching(start="forward")`.
-Seconds are processor time: *export* is `torch.export` alone, *discovery* `lmc.discover`
-without the certificate, an export of its own included.
+Seconds are processor time: *export* is `torch.export` alone, for batches of any size,
+*discovery* `lmc.discover` without the certificate, an export of its own included.
 Bounds that were worked out by hand for one model of each family stand in
 `lmc/benchmarks/tests/test_survey.py`.
 
@@ -137,7 +138,9 @@ class Discovered(NamedTuple):
 def discovered(model: nn.Module, inputs: tuple[Any, ...]) -> Discovered:
     """Export a model, discover its symmetry and certify it, each by itself."""
     times = [time.process_time()]
-    torch.export.export(model, inputs)
+    batch = {0: torch.export.Dim.AUTO}
+    shapes = pytree.tree_map_only(Tensor, lambda _: batch, inputs)
+    torch.export.export(model, inputs, dynamic_shapes=shapes)
     times.append(time.process_time())
     symmetry = discover(model, *inputs, certify=False)
     times.append(time.process_time())
