@@ -59,7 +59,8 @@ class Algebra:
         even = axes.even | {dim} if len(set(index.tolist())) == 1 else axes.even
         return Axes.made(sizes, blocks, even)
 
-    def windows(self, axes: Axes, dim: int, index: Ints) -> Axes:
+    @staticmethod
+    def windows(axes: Axes, dim: int, index: Ints) -> Axes:
         """Gather positions of an axis: ``index`` is ``(windows, positions in each)``.
 
         The windows take the axis's place, the positions in them become the last axis.
@@ -88,7 +89,8 @@ class Algebra:
         sizes = (*_resized(axes.sizes, dim, len(index)), index.shape[1])
         return Axes.made(sizes, blocks)
 
-    def permute(self, axes: Axes, order: Sequence[int]) -> Axes:
+    @staticmethod
+    def permute(axes: Axes, order: Sequence[int]) -> Axes:
         """Reorder the axes: axis ``i`` of the result is axis ``order[i]``."""
         order = [dim % len(order) for dim in order]
         blocks = [b.onto([order.index(dim) for dim in b.dims]) for b in axes.blocks]
@@ -139,7 +141,8 @@ class Algebra:
         dims = tuple(next(kept) if size > 1 else None for size in sizes)
         return replace(result, view=(name, dims))
 
-    def expand(self, axes: Axes, sizes: Sequence[int]) -> Axes:
+    @staticmethod
+    def expand(axes: Axes, sizes: Sequence[int]) -> Axes:
         """Stretch axes of size 1, and add axes in front."""
         offset = len(sizes) - len(axes.sizes)
         blocks = tuple(b.onto([dim + offset for dim in b.dims]) for b in axes.blocks)
