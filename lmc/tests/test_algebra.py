@@ -159,6 +159,15 @@ def test_combining_with_one_value_for_all_leaves_units_free(rigid):
     assert families(units) == [(1, 3)]
 
 
+def test_a_result_is_even_where_all_that_is_combined_is():
+    """One value for all positions, and another; else the vector's values differ."""
+    units = Units()
+    algebra, even = Algebra(units, ""), Axes((3,), (), frozenset({0}))
+    for other, expected in ((even, {0}), (Axes((1,)), {0}), (vector(units, 3), set())):
+        result = algebra.combine([(even, [0]), (other, [0])], [0], (3,))
+        assert result.even == expected
+
+
 def test_broadcasting_over_rows_holds_them_as_blocks():
     """Six units as 2 x 3, times a vector over the rows: the rows move with it."""
     units = Units()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from lmc.axes import Algebra, Axes, Block, fresh
+from lmc.axes.refining import refined
 from lmc.units import TooFine, Units
 
 EXPERTS, INPUTS, HIDDEN = 2, 3, 4
@@ -93,7 +94,7 @@ def test_batch_positions_that_stay_pin_the_experts_alone():
     up, algebra = stack(units)
     tokens = Axes((EXPERTS, 5, INPUTS), fresh(units, (1, 1, INPUTS)).blocks)
     operands = [(tokens, [0, 1, 2]), (up, [0, 2, 3])]
-    algebra.combine(operands, [0, 1, 3], (EXPERTS, 5, HIDDEN), product=True)
+    refined(operands, [0, 1, 3], True, algebra.ties, algebra.tensors)
     found = {b.dims: b.units.ravel() for b in algebra.tensors["up"].blocks}
     assert {units.reason(unit) for unit in found[0,]} == {"why"}
     assert {units.reason(unit) for unit in found[0, 2]} == {None}

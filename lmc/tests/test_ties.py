@@ -182,14 +182,18 @@ def test_units_over_fewer_axes_imply_those_over_more():
 
 
 def test_blocks_that_become_one_axis_are_crossed():
-    """Two rows and two columns hold a unit for each position; a third axis does not."""
-    units, ties = model(6)
+    """Two rows and two columns hold a unit for each position.
+
+    Two blocks over a third axis are left as they are.
+    """
+    units, ties = model(8)
     rows, columns, other = (block([n, n + 1], (n // 2,)) for n in (0, 2, 4))
-    axes = Axes((2, 2, 2), (rows, columns, other))
-    assert ties.crossed(axes, []) == [rows, columns, other]
-    crossed, kept = ties.crossed(axes, [(0, 1)])
-    assert kept is other and crossed.dims == (0, 1)
-    assert sorted(crossed.units.ravel().tolist()) == [6, 7, 8, 9]
+    beside = block([6, 7], (2,))
+    axes = Axes((2, 2, 2), (rows, columns, other, beside))
+    assert ties.crossed(axes, []) == [rows, columns, other, beside]
+    crossed, *kept = ties.crossed(axes, [(0, 1)])
+    assert kept == [other, beside] and crossed.dims == (0, 1)
+    assert sorted(crossed.units.ravel().tolist()) == [8, 9, 10, 11]
     held = {h.holder: {*h.content.tolist()} for h in units.holdings}
     for lines, made in ((rows, crossed.units), (columns, crossed.units.T)):
         for line, cells in zip(lines.units, made, strict=True):
