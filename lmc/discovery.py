@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lmc.axes import Algebra, constant, fresh
+from lmc.axes import Ties, constant, fresh
 from lmc.certificate import certified
 from lmc.families import Families, Family
 from lmc.graph import Graph, State, trace
@@ -130,13 +130,13 @@ def _propagated(graph: Graph, state: State, units: Units, factor: int) -> Shapes
         elif node.op == "call_function":
             apply_rule(node, shapes)
         elif node.op == "output":
-            algebra = Algebra(shapes.units, "position in the model's output")
+            ties = Ties(shapes.units, "position in the model's output")
             for value in node.all_input_nodes:
                 for axes in shapes.items(value):
-                    algebra.pin(axes)
+                    ties.pin(axes)
     for name, axes in shapes.tensors.items():
         if name not in used:
-            Algebra(shapes.units, "the model does not use it").pin(axes)
+            Ties(shapes.units, "the model does not use it").pin(axes)
         for block in axes.blocks:
             shapes.units.see(block.units, block.places)
     return shapes

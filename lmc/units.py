@@ -31,7 +31,10 @@ class Holding:
 
 
 class TooFine(Exception):
-    """Parameters that were given units of their own at each batch position in vain."""
+    """Parameters that were given units of their own at each batch position in vain.
+
+    See :mod:`lmc.axes.refining`.
+    """
 
     def __init__(self, parameters: frozenset[str]):
         super().__init__(*sorted(parameters))

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 
-from lmc.axes import Algebra, Axes
+from lmc.axes import Algebra, Axes, Ties
 from lmc.exported import argument, operation_name
 from lmc.operations import FACTORIES, MOVES
 from lmc.rules.shapes import Shapes
@@ -45,10 +45,15 @@ class Call:
         self.node = node
         self.shapes = shapes
         self.algebra = Algebra(shapes.units, where(node), shapes.tensors)
-        self.positions = Algebra(
+        self.positions = Ties(
             shapes.units, f"{MAY_BE_FREE}: its positions are values of {where(node)}"
         )
         """Pins axes whose positions a tensor of integers counts."""
+
+    @property
+    def ties(self) -> Ties:
+        """What the operation says about units."""
+        return self.algebra.ties
 
     def given(self, which: int | str, default: Any = None) -> Any:
         """Return an argument as the graph has it, by position or name."""
@@ -138,7 +143,7 @@ def apply_rule(node: Node, shapes: Shapes) -> None:
     value = node.meta.get("val")
     if operation_name(node) == "item":  # which may count or choose anything
         for axes in (axes for n in node.all_input_nodes for axes in shapes.items(n)):
-            Algebra(shapes.units, f"{MAY_BE_FREE}: read by {where(node)}").pin(axes)
+            Ties(shapes.units, f"{MAY_BE_FREE}: read by {where(node)}").pin(axes)
     if not isinstance(value, (Tensor, list, tuple)):
         return  # a size or an assertion, which has no axes
     explained = _RULES.get(operation_name(node))
@@ -153,12 +158,12 @@ def apply_rule(node: Node, shapes: Shapes) -> None:
     except Exception as error:
         fault = f"the rule fails ({type(error).__name__}: {error}) for"
         reason = f"{error if isinstance(error, Refused) else fault} {where(node)}"
-        algebra = Algebra(shapes.units, reason)
+        ties = Ties(shapes.units, reason)
         touched = [axes for n in node.all_input_nodes for axes in shapes.items(n)]
-        if any(map(algebra.free, touched)):
+        if any(map(ties.free, touched)):
             shapes.refused.append(reason)
         for axes in touched:
-            algebra.pin(axes)
+            ties.pin(axes)
         shapes[node] = (
             Axes(shapes.sizes(value))
             if isinstance(value, Tensor)
@@ -178,7 +183,7 @@ def _with_names(call: Call, found: Axes | list[Axes]) -> Axes | list[Axes]:
         return found
     moved = name in MOVES or name in ("cat", "concat", "concatenate", "stack")
     alike = len(named) == len(read) and all(
-        call.algebra.same(named[0], other) for other in named[1:]
+        call.ties.same(named[0], other) for other in named[1:]
     )
     if not (moved and alike and _same_values(call.node)):
         for axes in read:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lmc.axes import Algebra, Axes, Block
+from lmc.axes import Axes, Block, Ties
 from lmc.rules.calls import Call, Refused, rule, where
 
 
@@ -18,8 +18,8 @@ def _transposed_convolution(call: Call) -> Axes:
 
 def _kernel(call: Call) -> Axes:
     """A convolution's weight, its kernel axes pinned."""
-    algebra = Algebra(call.shapes.units, f"kernel position in {where(call.node)}")
-    return algebra.pin(call.axes(1), range(2, len(call.axes(1).sizes)))
+    ties = Ties(call.shapes.units, f"kernel position in {where(call.node)}")
+    return ties.pin(call.axes(1), range(2, len(call.axes(1).sizes)))
 
 
 def _convolved(
@@ -30,7 +30,7 @@ def _convolved(
     rank = len(images.sizes)
     if rank != len(weight.sizes):
         raise Refused("no batch axis in")
-    images = call.algebra.pin(images, [d for d in range(2, rank) if _moves(call, d)])
+    images = call.ties.pin(images, [d for d in range(2, rank) if _moves(call, d)])
     pixels = range(1, rank - 1)
     if groups == 1:
         letters = [channel, made] if inputs == 0 else [made, channel]
@@ -85,9 +85,8 @@ def _grouped(call: Call, groups: int, weight: Axes) -> tuple[Axes, Axes]:
     both = [b for b in weight.blocks if b.dims == (0, 1)]
     if not both:
         along = weight.over(1)
-        if call.given(1).op != "placeholder" or not all(
-            units.untouched(block.units) for block in along
-        ):
+        new = call.ties.untouched(Axes(weight.sizes, along))
+        if call.given(1).op != "placeholder" or not new:
             raise Refused("no rule for a weight with other uses in")
         more = units.new((groups - 1) * columns)
         inner = np.append(along[0].units, more).reshape(groups, columns)

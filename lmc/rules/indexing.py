@@ -109,21 +109,16 @@ def _index(call: Call) -> Axes:
         return _selected(call, features, at[0], first)
     call.positions.pin_named(features)
     for dim in at:
-        call.algebra.pin(call.shapes[indices[dim]])
-    features = call.algebra.pin(features, at)
+        call.ties.pin(call.shapes[indices[dim]])
+    features = call.ties.pin(features, at)
     rank = max(len(call.shapes[indices[dim]].sizes) for dim in at)
     # The axes of the indices stand where theirs are, or in front if these are apart.
     together = at == [*range(at[0], at[-1] + 1)]
     start = at[0] if together else 0
     rest = [dim for dim in range(len(features.sizes)) if dim not in at]
     moved = {dim: n + rank * (n >= start) for n, dim in enumerate(rest)}
-    return Axes(
-        call.sizes,
-        tuple(
-            Block(tuple(moved[dim] for dim in b.dims), b.units, b.places)
-            for b in features.blocks
-        ),
-    )
+    blocks = (b.onto([moved[dim] for dim in b.dims]) for b in features.blocks)
+    return Axes(call.sizes, tuple(blocks))
 
 
 @rule("index_select", names=True)
@@ -144,7 +139,7 @@ def _gather(call: Call) -> Axes:
     _check_sizes(features, index, dim)
     named = _named(call, index, features.sizes[dim])
     if not named:
-        features = call.algebra.pin(features, [dim])
+        features = call.ties.pin(features, [dim])
     own = [*range(dim), -1, *range(dim + 1, rank)]
     terms = [(features, own), (replace(index, named=None), range(rank))]
     terms += [(axes, [-1]) for axes in named]
@@ -161,7 +156,7 @@ def _scatter(call: Call) -> Axes:
         _check_sizes(axes, index, dim)
     named = _named(call, index, base.sizes[dim])
     if not named:
-        base = call.algebra.pin(base, [dim])
+        base = call.ties.pin(base, [dim])
         base = replace(base, even=base.even - {dim})
     own = [*range(dim), -1, *range(dim + 1, rank)]
     terms: list[tuple[Axes, Sequence[int]]] = [(base, range(rank))]
@@ -239,7 +234,7 @@ def _positions(
     Units over this axis and others as well have no name: they are pinned along it.
     """
     over = features.over(dim)
-    if not used or not call.algebra.free(Axes(features.sizes, over)):
+    if not used or not call.ties.free(Axes(features.sizes, over)):
         return features, None
     if len(over) > 1 or len(over[0].dims) > 1:
         return call.positions.pin(features, [dim]), None
@@ -317,44 +312,41 @@ def _selected(call: Call, table: Axes, dim: int, index: Node) -> Axes:
 
 def _chosen(call: Call, table: Axes, dim: int, index: Axes) -> Axes:
     """Entries of a table: one of its axes is replaced by those of the index."""
-    algebra, letters = call.algebra, range(len(table.sizes))
+    ties, letters = call.ties, range(len(table.sizes))
     values = table.named
     if named := _named(call, index, table.sizes[dim]):
         rows = _rows_of_names(call, index)
-        new = table.view is not None and all(
-            call.shapes.units.untouched(block.units) for block in table.blocks
-        )
-        table = algebra.combine(
+        new = table.view is not None and ties.untouched(table)
+        table = call.algebra.combine(
             [(named[0], [dim]), (table, letters)],
             letters,
             table.sizes,
             product=rows is not None,
         )
         if rows is not None:
-            return replace(algebra.take(table, dim, rows), named=values)
+            return replace(call.algebra.take(table, dim, rows), named=values)
         for block in table.over(dim):
             if block.dims != (dim,) and not call.shapes.units.coarsen(block.units):
-                algebra.clash(block)  # other units at each of the axis's positions
+                ties.clash(block)  # other units at each of the axis's positions
         alone = [block for block in table.blocks if block.dims != (dim,)]
         table = Axes(table.sizes, tuple(alone))
-        if new and algebra.free(table):
+        if new and ties.free(table):
             call.shapes.refused.append(
                 "no rule for other permutations in each of what is chosen by "
                 f"{where(call.node)}"
             )
-    table = algebra.pin(table, [dim])
+    table = ties.pin(table, [dim])
     added = len(index.sizes) - 1
     blocks = [
-        Block(tuple(d + added if d > dim else d for d in b.dims), b.units, b.places)
-        for b in table.blocks
+        b.onto([d + added if d > dim else d for d in b.dims]) for b in table.blocks
     ]
     blocks += [
-        Block(tuple(d + dim for d in b.dims), b.units, b.places)
+        b.onto([d + dim for d in b.dims])
         for b in index.blocks
-        if algebra.free(Axes(index.sizes, (b,)))
+        if ties.free(Axes(index.sizes, (b,)))
     ]
     made = Axes(call.sizes, tuple(blocks), named=values)
-    algebra.see(made)
+    ties.see(made)
     return made
 
 

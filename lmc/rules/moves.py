@@ -175,7 +175,7 @@ def _pad(call: Call) -> Axes:
     features, widths = call.axes(0), call.given(1)
     dims = [len(features.sizes) - 1 - i // 2 for i in range(len(widths))]
     padded = [dim for dim, width in zip(dims, widths, strict=True) if width != 0]
-    return Axes(call.sizes, call.algebra.pin(features, padded).blocks)
+    return Axes(call.sizes, call.ties.pin(features, padded).blocks)
 
 
 @rule("unfold")
@@ -194,7 +194,7 @@ def _im2col(call: Call) -> Axes:
     )
     if len(features.sizes) != 4:
         raise Refused("no batch axis in")
-    features = call.algebra.pin(features, [2 + i for i in (0, 1) if padding[i]])
+    features = call.ties.pin(features, [2 + i for i in (0, 1) if padding[i]])
     for dim in (2, 3):
         i = dim - 2
         padded = features.sizes[dim] + 2 * padding[i]
@@ -215,7 +215,7 @@ def _col2im(call: Call) -> Axes:
     *batch, _, places = features.sizes
     channels = call.sizes[len(batch)]
     split = call.algebra.reshape(features, (*batch, channels, *kernel, places))
-    kept = call.algebra.pin(split, range(len(batch) + 1, len(split.sizes)))
+    kept = call.ties.pin(split, range(len(batch) + 1, len(split.sizes)))
     return Axes(call.sizes, kept.blocks)
 
 

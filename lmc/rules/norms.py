@@ -42,9 +42,9 @@ def _channelwise(call: Call, which: int, first: int) -> Axes:
     """An argument whose axes from ``first`` on are pinned, with the result's sizes."""
     features = call.axes(which)
     rank = len(features.sizes)
-    kept = call.algebra.pin(features, range(rank)[first:])
+    kept = call.ties.pin(features, range(rank)[first:])
     result = Axes(call.sizes, kept.blocks)
-    call.algebra.see(result)
+    call.ties.see(result)
     return result
 
 

@@ -17,7 +17,7 @@ def _recurrent(call: Call) -> list[Axes]:
     if isinstance(call.given("has_biases"), Node):
         raise Refused("packed sequences in")
     algebra = call.algebra
-    features = algebra.pin(call.axes(0), [0, 1])  # samples and times
+    features = call.ties.pin(call.axes(0), [0, 1])  # samples and times
     starts = [call.shapes[n] for n in pytree.tree_leaves(call.given(1))]
     parameters = [call.shapes[node] for node in call.given(2)]
     directions = 2 if call.given("bidirectional") else 1

@@ -40,7 +40,7 @@ def _pooling(call: Call) -> Axes | list[Axes]:
     rank = len(features.sizes)
     pixels = range(rank - POOLING[name], rank)
     alone = [block for block in features.blocks if set(block.dims) <= {*pixels}]
-    algebra.pin(Axes(features.sizes, tuple(alone)))
+    call.ties.pin(Axes(features.sizes, tuple(alone)))
     rest = tuple(block for block in features.blocks if block not in alone)
     pooled = Axes(features.sizes, rest)
     if any(pooled.over(dim) for dim in pixels) and "upsample" not in name:
@@ -50,8 +50,8 @@ def _pooling(call: Call) -> Axes | list[Axes]:
         inside = range(rank, rank + len(pixels))
         pooled = algebra.reduce(pooled, inside, keep=False)
     else:
-        pooled = algebra.pin(pooled, pixels)
-    algebra.see(pooled)
+        pooled = call.ties.pin(pooled, pixels)
+    call.ties.see(pooled)
     if isinstance(value, Tensor):
         return Axes(call.sizes, pooled.blocks)
     return [Axes(shape, pooled.blocks) for shape in call.each]  # indices as well

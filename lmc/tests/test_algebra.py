@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmc.axes import Algebra, Axes, Block, fresh
+from lmc.axes import Algebra, Axes, Block, Ties, fresh
 from lmc.families import Families
 from lmc.units import Units
 
@@ -118,7 +118,7 @@ def families(units: Units) -> list[tuple[int, int]]:
 def vector(units: Units, size: int) -> Axes:
     """A seen vector of new units."""
     axes = fresh(units, (size,))
-    Algebra(units, "").see(axes)
+    Ties(units, "").see(axes)
     return axes
 
 
@@ -159,6 +159,15 @@ def test_combining_with_one_value_for_all_leaves_units_free(rigid):
     assert families(units) == [(1, 3)]
 
 
+def test_a_result_is_even_where_all_that_is_combined_is():
+    """One value for all positions, and another; else the vector's values differ."""
+    units = Units()
+    algebra, even = Algebra(units, ""), Axes((3,), (), frozenset({0}))
+    for other, expected in ((even, {0}), (Axes((1,)), {0}), (vector(units, 3), set())):
+        result = algebra.combine([(even, [0]), (other, [0])], [0], (3,))
+        assert result.even == expected
+
+
 def test_broadcasting_over_rows_holds_them_as_blocks():
     """Six units as 2 x 3, times a vector over the rows: the rows move with it."""
     units = Units()
@@ -177,7 +186,7 @@ def test_contraction_ties_what_it_sums_over():
     algebra = Algebra(units, "")
     left, right = fresh(units, (2, 3)), fresh(units, (3, 4))
     for axes in (left, right):
-        algebra.see(axes)
+        algebra.ties.see(axes)
     result = algebra.combine([(left, [0, 1]), (right, [1, 2])], [0, 2], (2, 4))
     assert [block.units.tolist() for block in result.blocks] in (
         [[0, 1], [8, 9, 10, 11]],
@@ -209,7 +218,7 @@ def test_concatenated_units_stay_apart():
     algebra = Algebra(units, "rigid")
     parts = [vector(units, 2), Axes((3,)), vector(units, 4)]
     joined = algebra.cat(parts, 0)
-    algebra.see(joined)
+    algebra.ties.see(joined)
     assert joined.sizes == (9,)
     assert sorted(families(units)) == [(1, 2), (1, 4)]
 
@@ -220,8 +229,8 @@ def test_concatenation_ties_the_other_axes():
     algebra = Algebra(units, "")
     parts = [fresh(units, (2, 3)), fresh(units, (4, 3))]
     for part in parts:
-        algebra.see(part)
-    algebra.see(algebra.cat(parts, 0))
+        algebra.ties.see(part)
+    algebra.ties.see(algebra.cat(parts, 0))
     assert sorted(families(units)) == [(1, 2), (1, 3), (1, 4)]
 
 
@@ -234,7 +243,7 @@ def test_interleaved_halves_stay_free():
     flat = algebra.reshape(shuffled, (12,))
     halves = [algebra.take(flat, 0, np.arange(6) + start) for start in (0, 6)]
     for half in halves:
-        algebra.see(half)
+        algebra.ties.see(half)
     assert halves[0].blocks[0].units.tolist() == [0, 6, 1, 7, 2, 8]
     assert families(units) == [(1, 3)] * 4
 
