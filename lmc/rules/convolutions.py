@@ -86,7 +86,7 @@ def _grouped(call: Call, groups: int, weight: Axes) -> tuple[Axes, Axes]:
     if not both:
         along = weight.over(1)
         new = call.ties.untouched(Axes(weight.sizes, along))
-        if call.given(1).op != "placeholder" or not new:
+        if call.given(1).op != "placeholder" or not new or not _used_alike(call):
             raise Refused("no rule for a weight with other uses in")
         more = units.new((groups - 1) * columns)
         inner = np.append(along[0].units, more).reshape(groups, columns)
@@ -94,9 +94,22 @@ def _grouped(call: Call, groups: int, weight: Axes) -> tuple[Axes, Axes]:
         both = [Block((0, 1), inner[group], places)]
         kept = [b for b in weight.blocks if b.dims != (1,)]
         call.shapes.refine(call.given(1), Axes(weight.sizes, (*kept, *both)))
+    if (both[0].units != both[0].units[group * (rows // groups)]).any():
+        raise Refused("no rule for a weight with units of its own in each row in")
     table = both[0].units[place == 0]
     inside = Axes((groups, columns), (Block((0, 1), table, np.zeros_like(table)),))
     algebra.combine(
         [(holders, [0]), (algebra.reduce(inside, [1], keep=False), [0])], [0], (groups,)
     )
     return outer, algebra.reshape(inside, (groups * columns,))
+
+
+def _used_alike(call: Call) -> bool:
+    """Whether a weight is used by such convolutions alone, of as many groups."""
+    uses = [Call(user, call.shapes) for user in call.given(1).users]
+    return all(
+        use.node.target == call.node.target
+        and use.given(1) is call.given(1)
+        and use.given("groups", 1) == call.given("groups", 1)
+        for use in uses
+    )

@@ -91,6 +91,44 @@ class Turned(Layers):
         return self.last((self.first(x) * self.turn).abs())
 
 
+class Grouped(nn.Module):
+    """Two convolutions of two groups, the second with a weight of its caller's."""
+
+    def __init__(self, second):
+        super().__init__()
+        self.first = nn.Conv2d(1, 4, 1)
+        self.weight = nn.Parameter(torch.ones(4, 2, 1, 1))
+        self.flat = nn.Parameter(torch.ones(8))
+        self.last = nn.Linear(4, 3)
+        self.second = second
+
+    def forward(self, x):
+        hidden = F.conv2d(self.first(x).relu(), self.weight, groups=2).relu()
+        hidden = F.conv2d(hidden, self.second(self), groups=2).relu()
+        return self.last(hidden.mean((2, 3)))
+
+
+def test_convolutions_may_share_the_weight_of_their_groups():
+    symmetry = discover(randomized(Grouped(lambda model: model.weight)), IMAGES)
+    assert symmetry.refused == ()
+    assert [group.size for group in symmetry.groups.values()] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("second", "reason"),
+    [
+        (lambda model: 2 * model.weight, "with other uses"),
+        (lambda model: model.weight + model.weight.mean(), "with other uses"),
+        (lambda model: model.flat.reshape(4, 2, 1, 1), "units of its own in each row"),
+    ],
+)
+def test_a_weight_of_groups_that_is_computed_is_refused(second, reason):
+    """Its columns mean other units in each group, which other uses would not know."""
+    symmetry = discover(randomized(Grouped(second)), IMAGES)
+    assert reason in symmetry.refused[-1]
+    assert symmetry.certificate.relative_difference < 1e-9
+
+
 def test_single_bytes_are_refused():
     """Two numbers of 16 bits for each of 32: no rule says whose they are."""
     symmetry = discover(randomized(Bits()), torch.ones(2, 4))
