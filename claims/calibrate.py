@@ -116,20 +116,22 @@ class Calibration:
 
 def pooled(
     runs: Sequence[Mapping[Key, Result]], places: Iterable[Place]
-) -> tuple[dict[Key, Pool], list[str]]:
-    """Return each place's values of all runs, and which places are left out and why."""
-    pools, left_out = {}, []
+) -> tuple[dict[Key, Pool], dict[str, list[str]]]:
+    """Return each place's values of all runs, and which are left out, by reason."""
+    pools: dict[Key, Pool] = {}
+    left_out: dict[str, list[str]] = {}
     for place in places:
         key = (place.claim.id, place.name)
         found = [run.get(key) for run in runs]
         if lacking := [str(n) for n, r in enumerate(found, 1) if not (r and r.pairs)]:
-            left_out.append(f"{' '.join(key)}: no values in run {', '.join(lacking)}")
+            why = f"no values in run {', '.join(lacking)}"
+            left_out.setdefault(why, []).append(" ".join(key))
             continue
         values = [[unit["decided"] for unit in r.pairs] for r in found]
         counts = [len(v) - v.count(None) for v in values]
         if {*counts} != {len(values[0])}:
-            counts = ", ".join(map(str, counts))
-            left_out.append(f"{' '.join(key)}: the runs have {counts} values")
+            why = f"{', '.join(map(str, counts))} values"
+            left_out.setdefault(why, []).append(" ".join(key))
             continue
         units = np.arange(len(values[0]))
         pools[key] = Pool(
@@ -199,16 +201,16 @@ def _far_apart(records: Floats, repeats: Floats) -> NDArray[np.bool_]:
     return (distance > FAR * error) & (distance > 0)
 
 
-def changes(runs: Sequence[Mapping[Key, Result]]) -> Counter[tuple[str, str]]:
-    """Count places by their two verdicts, in the order of the alphabet, of two runs.
+def verdicts(runs: Sequence[Mapping[Key, Result]]) -> Counter[tuple[str, str]]:
+    """Count places by their verdicts in two runs, in the order of the alphabet.
 
-    All pairs of runs are compared at all places that both have.
+    All pairs of runs are compared, at all places of claims that both have.
     """
     found: Counter[tuple[str, str]] = Counter()
     for one, other in combinations(runs, 2):
         for key in one.keys() & other.keys():
-            first, second = sorted((one[key].verdict, other[key].verdict))
-            if first != second:
+            if one[key].kind != "invariant":
+                first, second = sorted((one[key].verdict, other[key].verdict))
                 found[first, second] += 1
     return found
 
@@ -253,8 +255,10 @@ def report(
         raise ValueError(f"no place of scale {scale} has values in all of the runs")
     found = calibrate(pools, len(places), draws=draws, seed=seed)
     low, high = found.interval
+    pairs = verdicts(runs)
+    changed = {" / ".join(k): n for k, n in pairs.items() if k[0] != k[1]}
     print(
-        *(f"left out: {line}" for line in left_out),
+        *(f"left out, {why}: {', '.join(names)}" for why, names in left_out.items()),
         f"scale {scale}, {len(pools)} of {len(places)} places drawn, {len(runs)} runs, "
         f"{draws} draws",
         f"red runs: {found.red} of {draws}, {100 * found.red / draws:.2g}% "
@@ -263,8 +267,8 @@ def report(
         "supported in one and refuted in the other: "
         f"{found.opposite.total()} of {draws * len(pools)}, "
         + _counted(found.opposite, most),
-        "verdicts changed between the given runs: "
-        + (_counted({" / ".join(k): n for k, n in changes(runs).items()}, most)),
+        f"verdicts of two given runs: {pairs.total() - sum(changed.values())} of "
+        f"{pairs.total()} alike, others: {_counted(changed, most)}",
         sep="\n",
     )
     return int(low > 0.01)

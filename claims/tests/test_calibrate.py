@@ -1,13 +1,11 @@
 """Records and runs drawn from pooled runs with made-up values."""
 
-import time
-
 import numpy as np
 import pytest
 
 from claims import calibrate as module
 from claims.__main__ import main
-from claims.calibrate import Pool, calibrate, changes, pooled, sources
+from claims.calibrate import Pool, calibrate, pooled, sources, verdicts
 from claims.claim import Claim
 from claims.evidence import Verdict, equivalence, frequency, superiority, trend
 from claims.expected import by_key
@@ -83,7 +81,7 @@ def test_places_get_the_values_of_the_same_networks():
     ]
     places = [place(n, RULES["above"]) for n in ("pairs", "tuples", "networks")]
     pools, left_out = pooled([*map(by_key, runs)], places)
-    assert left_out == []
+    assert left_out == {}
     pairs, tuples, networks = pools.values()
     assert [*tuples.slots] == [0, 2, 4, 6, 8]
     assert [*networks.slots] == [n // 2 for n in range(16)]
@@ -147,7 +145,7 @@ def test_what_is_left_undecided_can_not_be_red(monkeypatch):
 
 
 def test_at_most_one_run_in_a_hundred_is_red_where_nothing_has_changed():
-    """150 places that share their networks, in the time that is promised."""
+    """150 places that share their networks."""
     generator = np.random.default_rng(3)
     shared = generator.normal(size=(4, 8))
     pools = {
@@ -156,9 +154,7 @@ def test_at_most_one_run_in_a_hundred_is_red_where_nothing_has_changed():
         )
         for n in range(150)
     }
-    started = time.process_time()
     found = calibrate(pools, 150, draws=1000)
-    assert time.process_time() - started < 60
     assert found.interval[0] <= 0.01
     assert found.red <= sum(found.places.values())
 
@@ -184,14 +180,14 @@ def test_what_has_changed_is_red_and_named(tmp_path, capsys):
         patch.setattr(module, "places_of", lambda scale: places)
         assert main(["calibrate", *paths, "--draws", "300"]) == 1
     left, head, red, often, opposite, changed = capsys.readouterr().out.splitlines()
-    assert left == "left out: made-up/absent mlp: no values in run 1, 2"
+    assert left == "left out, no values in run 1, 2: made-up/absent mlp"
     assert head == "scale digits, 2 of 3 places drawn, 2 runs, 300 draws"
     assert red.startswith("red runs: ") and " of 300, " in red
     assert often.startswith("places most often red: made-up/moved mlp (")
     assert "honest" not in often + opposite
     assert opposite.startswith("supported in one and refuted in the other: ")
     assert changed == (
-        "verdicts changed between the given runs: refuted / supported (1)"
+        "verdicts of two given runs: 1 of 2 alike, others: refuted / supported (1)"
     )
 
 
@@ -203,16 +199,20 @@ def test_places_without_the_same_number_of_values_are_left_out():
     places = [place(name, RULES[name]) for name in ("above", "often")]
     pools, left_out = pooled([*map(by_key, runs)], places)
     assert pools == {}
-    assert left_out == [
-        "made-up/above mlp: the runs have 8, 7 values",
-        "made-up/often mlp: the runs have 8, 7 values",
+    assert left_out == {"8, 7 values": ["made-up/above mlp", "made-up/often mlp"]}
+
+
+def test_verdicts_are_counted_over_all_pairs_of_runs():
+    """Those of claims: an invariant has nothing to do with its networks."""
+    invariant = run(100, [1.0], "law", kind="invariant")
+    runs = [
+        by_key([run(100, [1.0], verdict=verdict), invariant])
+        for verdict in ("supported", "inconclusive", "supported")
     ]
-
-
-def test_verdicts_that_change_are_counted_over_all_pairs_of_runs():
-    verdicts = ("supported", "inconclusive", "supported")
-    runs = [by_key([run(100, [1.0], verdict=v)]) for v in verdicts]
-    assert changes(runs) == {("inconclusive", "supported"): 2}
+    assert verdicts(runs) == {
+        ("inconclusive", "supported"): 2,
+        ("supported", "supported"): 1,
+    }
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,12 @@ import dataclasses
 import importlib.util
 import re
 import warnings
+from collections import Counter
 
+import numpy as np
 import pytest
 import torch
+from scipy.stats import ttest_ind
 
 import lmc
 from docs import headlines
@@ -24,6 +27,9 @@ from reports.tests.made_up import made
 
 EXECUTED = ("match.md", "merge.md", "nightly.md", "own-claim.md", "own-method.md")
 EXECUTED += ("own-scale.md", "own-setting.md", "report.md", "transformer.md")
+
+IN_PLACE = {"README.md": ROOT / "README.md", "evidence.md": ROOT / "docs/evidence.md"}
+"""Their commands read records, which a copy of the checkout has not."""
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +64,7 @@ def test_every_document_with_commands_is_executed():
             for b in blocks(file.read_text(encoding="utf-8"))
         )
     }
-    assert found == {*EXECUTED}
+    assert found == {*EXECUTED, *IN_PLACE} - {"README.md"}
 
 
 @pytest.mark.parametrize(
@@ -105,12 +111,48 @@ def test_the_readmes_code_merges_two_networks():
     assert all(torch.equal(loaded[n], names["merge"].state[n]) for n in loaded)
 
 
-def test_the_readmes_commands_print_what_it_says():
-    """Here, as a copy has no records."""
-    found = [block.text for block in blocks(README) if block.language == "console"]
+@pytest.mark.parametrize("name", IN_PLACE)
+def test_commands_about_records_print_what_is_written(name):
+    document = IN_PLACE[name].read_text(encoding="utf-8")
+    found = [block.text for block in blocks(document) if block.language == "console"]
     assert found
     for text in found:
         Reader(ROOT).follow(f"```console\n{text}```\n")
+
+
+def test_what_is_said_of_a_second_run_is_what_it_found():
+    """Verdicts beside verdicts, leanings, and Welch's test between two estimates."""
+    text = IN_PLACE["evidence.md"].read_text(encoding="utf-8")
+    files = "records/digits.jsonl", "replications/digits-200.jsonl"
+    runs = [
+        {(r.id, r.where): r for r in read(ROOT / "reports" / file)} for file in files
+    ]
+    places = [key for key, r in runs[0].items() if r.kind != "invariant"]
+    both = Counter((runs[0][k].verdict, runs[1][k].verdict) for k in places)
+    order = ("supported", "inconclusive", "refuted")
+    for verdict in order:
+        row = [both[verdict, other] for other in order]
+        cells = map(str, (f"{verdict}, {sum(row)}", *row))
+        assert f"| {' | '.join(cells)} |" in text
+    sides = {"supported": "for", "refuted": "against"}
+    undecided = [
+        sides[runs[0][k].verdict] == runs[1][k].leaning
+        for k in places
+        if runs[0][k].verdict in sides and runs[1][k].verdict == "inconclusive"
+    ]
+    said = f"Of the {len(undecided)} that are inconclusive there {sum(undecided)} lean"
+    assert said in text
+    p = []
+    for key in places:
+        values = [
+            [unit["decided"] for unit in run[key].pairs if unit["decided"] is not None]
+            for run in runs
+        ]
+        if min(map(len, values)) >= 5 and min(map(np.ptp, values)) > 0:
+            p.append(ttest_ind(*values, equal_var=False).pvalue)
+    below = [f"{100 * np.mean(np.less(p, level)):.1f}%" for level in (0.05, 0.01)]
+    said = f"p < 0.05 (Welch) at {below[0]} of {len(p)} places with values that vary, "
+    assert f"{said}p < 0.01 at {below[1]}" in " ".join(text.split())
 
 
 def test_the_readmes_table_is_that_of_the_record():
