@@ -20,6 +20,15 @@ from lmc.symmetry import Certificate, Symmetry
 TOLERANCE = 1e-9
 """Relative float64 difference of outputs up to which a certificate holds."""
 
+SEED = 2_851_203_617
+"""Of random permutations, noise and factors: none that people give.
+
+Factors from the stream that drew a network's weights (``torch.manual_seed(0)``) would
+be large where these are, and its outputs millions of times larger."""
+
+LARGEST_SCALE = 100
+"""Of an output, in medians of its entries."""
+
 
 class CertificateError(ValueError):
     """A symmetry under which the model does not compute the same function."""
@@ -53,7 +62,7 @@ def certify(
     permutation
         The permutation to check; by default a random one that moves every unit.
     generator
-        Source of the random permutation; by default a new one with seed 0.
+        Source of the random permutation; by default a new one.
 
     Returns
     -------
@@ -70,7 +79,7 @@ def certify(
         No output depends on the weights of the units: the certificate shows nothing.
     """
     if permutation is None:
-        generator = generator or torch.Generator().manual_seed(0)
+        generator = generator or torch.Generator().manual_seed(SEED)
         permutation = Permutation.cyclic(symmetry, generator)
     found = _certificate(model, state, inputs, [permutation], symmetry)
     _warn_if_vacuous(found)
@@ -103,7 +112,7 @@ def certified(
     CertificateError
         An output differs by more than is allowed, or is NaN somewhere.
     """
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(SEED)
     noisy = _noisy_state(model.state_dict(), symmetry.graph, generator)
     random_inputs = pytree.tree_map(
         lambda value: (
@@ -196,7 +205,7 @@ def _warn_if_vacuous(certificate: Certificate) -> None:
 
 def _with_other_weights(state: State, symmetry: Symmetry) -> dict[str, Tensor]:
     """Multiply what groups act on by factors near 1, each entry by its own."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(SEED + 1)  # noise has the other one
     names = {site.name for group in symmetry.groups.values() for site in group.sites}
     return {
         name: value * (0.5 + torch.rand(value.shape, generator=generator))
@@ -217,11 +226,16 @@ def _typical(before: Tensor, after: Tensor) -> float:
     """Median of the entries' changes, of those that change by a finite value.
 
     Entries that a mask sets, to a huge value or an infinite one, do not change: they
-    have no part in it, however many they are.
+    have no part in it, however many they are.  Where other weights make outputs of
+    another order, these entries' own size limits it: else nothing would be a change.
     """
     change = _change(before, after)
-    change = change[(change > 0) & change.isfinite()]
-    return float(change.median()) if change.numel() else 0.0
+    changed = (change > 0) & change.isfinite()
+    if change.shape != before.shape or not changed.any():
+        return 0.0
+    size = float(before[changed].abs().median())
+    found = float(change[changed].median())
+    return min(found, LARGEST_SCALE * size) if size > 0 else found
 
 
 def _relative(before: Tensor, after: Tensor, scale: float) -> float:

@@ -26,26 +26,24 @@ from lmc.symmetry import Certificate, Symmetry
 
 TABLE = Path(__file__).parents[1] / "docs" / "torchvision.md"
 
-SIZES = {"inception_v3": 299, "regnet_y_128gf": 64, "vit_h_14": 56}
-"""Of the images, where it is not 224; the groups do not depend on it.
-
-The two largest would take half an hour each in float64 at 224."""
+SIZE, SIZES = 64, {"inception_v3": 96, "maxvit_t": 224, "vit_h_14": 56}
+"""Of the images, for all but a few: the groups do not depend on it, the hours do."""
 
 HEAD = """\
 # Permutation symmetry of torchvision's classifiers
 
 Made by `python -m lmc.benchmarks.survey` with torch {torch}, torchvision {torchvision}:
-random weights, two images of 224 pixels (inception_v3 299, regnet_y_128gf 64, vit_h_14
-56).  *Groups* and *units* are what `lmc.discover` finds; channels in attention heads
-and groups of convolutions are counted beside the heads and groups.
-*Refused* are operations without a rule, which pin what they touch.  *Difference* is the
-certificate: the largest relative difference of the outputs in float64 under at least
-{permutations} random permutations without fixed points.  *Recovered*: a random
-permutation of all groups was found again exactly by `weight_matching(start="forward")`.
-Seconds are processor time: *export* is `torch.export` alone, for batches of any size,
-*discovery* `lmc.discover` without the certificate, an export of its own included.
-Bounds that were worked out by hand for one model of each family stand in
-`lmc/benchmarks/tests/test_survey.py`.
+random weights, two images of 64 pixels (inception_v3 96, maxvit_t 224, vit_h_14 56), on
+whose size no group depends.  *Groups* and *units* are what `lmc.discover` finds;
+channels in attention heads and groups of convolutions are counted beside the heads and
+groups.  *Refused* are operations without a rule, which pin what they touch.
+*Difference* is the certificate: the largest relative difference of the outputs in
+float64 under at least {permutations} random permutations without fixed points.
+*Recovered*: a random permutation of all groups was found again exactly by
+`weight_matching(start="forward")`.  Seconds are processor time: *export* is
+`torch.export` alone, for batches of any size, *discovery* `lmc.discover` without the
+certificate, an export of its own included.  Bounds that were worked out by hand for one
+model of each family stand in `lmc/benchmarks/tests/test_survey.py`.
 
 | model | groups | units | refused | difference | recovered | export, s | \
 discovery, s | certificate, s | match, s |
@@ -80,10 +78,10 @@ class Row(resumable.Row):
 
 def classifier(name: str, **options: Any) -> tuple[nn.Module, Tensor]:
     """Return a classifier of torchvision with random weights, and two inputs."""
-    size = SIZES.get(name, 224)
+    size = SIZES.get(name, SIZE)
     if name in ("googlenet", "inception_v3"):
         options["init_weights"] = False  # it would take minutes for the same purpose
-    if name.startswith("vit") and size != 224:
+    if name.startswith("vit"):
         options.setdefault("image_size", size)
     model = torchvision.models.get_model(name, weights=None, **options).eval()
     generator = torch.Generator().manual_seed(0)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import lmc.certificate
 import lmc.discovery
 from lmc import CertificateError, Permutation, certify, discover
 from lmc.models import MLP, VGG, ResNet
@@ -243,6 +244,48 @@ def test_signals_that_vanish_cannot_hide_a_wrong_group(monkeypatch, site):
     forget(monkeypatch, "0", site)
     with pytest.raises(CertificateError, match="groups 0, "):
         discover(model, x)
+
+
+def deep(width=256):
+    """Many layers without a norm, drawn from the stream of the seed that most give."""
+    torch.manual_seed(0)
+    layers = [nn.Linear(4, width), nn.ReLU()]
+    for _ in range(10):
+        layers += [nn.Linear(width, width), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(width, 3)).eval()
+
+
+def test_the_seed_of_a_networks_weights_cannot_hide_a_wrong_group():
+    """Factors from the same stream are large where weights are: outputs explode.
+
+    Beside these a wrong bias, of a 100,000th of the outputs, would be no difference.
+    """
+    model, x = deep(), normal(8, 4).float()
+    model.get_parameter("20.bias").data *= 1e-5
+    symmetry = discover(model, x)
+    wrong = without(symmetry, "20", ("20.bias", 0))
+    with pytest.raises(CertificateError, match="changes output 0 by a relative"):
+        certify(wrong, model, model.state_dict(), x)
+    factors = lmc.certificate._with_other_weights(
+        {name: torch.ones_like(value) for name, value in model.state_dict().items()},
+        symmetry,
+    )
+    weight = model.get_parameter("10.weight")
+    found = torch.stack([factors["10.weight"].flatten(), weight.flatten()])
+    assert torch.corrcoef(found)[0, 1].abs() < 0.1
+
+
+def test_outputs_of_another_order_do_not_set_the_scale():
+    """A hundred medians of the entries at most, and masks have no part in it."""
+    huge = torch.finfo(torch.float64).min
+    before = torch.tensor([1.0, 2.0, 3.0, huge], dtype=torch.float64)
+    typical = lmc.certificate._typical
+    assert typical(before, before * 1.5) == 1.0
+    exploded = torch.tensor([1e9, 2e9, 3e9, huge], dtype=torch.float64)
+    assert typical(before, exploded) == 200.0
+    nothing = torch.zeros(4, dtype=torch.float64)
+    assert typical(nothing, exploded[:1].expand(4)) == 1e9
+    assert typical(before, before) == 0.0
 
 
 def test_the_certificate_runs_the_model_twelve_times(monkeypatch):
