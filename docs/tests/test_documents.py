@@ -135,6 +135,13 @@ def test_what_is_said_of_a_second_run_is_what_it_found():
         cells = map(str, (f"{verdict}, {sum(row)}", *row))
         assert f"| {' | '.join(cells)} |" in text
     sides = {"supported": "for", "refuted": "against"}
+    decided = sum(both[side, other] for side in sides for other in order)
+    repeated = sum(both[side, side] for side in sides)
+    assert both["supported", "refuted"] == both["refuted", "supported"] == 0
+    said = f"Of the {decided} places that the record decides it decides {repeated} "
+    assert f"{said}likewise, and none the other way" in " ".join(text.split())
+    said = f"of {decided} decided verdicts it repeats {repeated} and reverses none"
+    assert said in " ".join(README.split())
     undecided = [
         sides[runs[0][k].verdict] == runs[1][k].leaning
         for k in places

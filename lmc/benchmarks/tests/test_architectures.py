@@ -186,3 +186,10 @@ def test_pinned_rows_leave_out_inputs_and_outputs():
     share, reason = architectures.pinned_rows(symmetry)
     assert share == pytest.approx(3 / 7)
     assert reason == "no rule for aten.cumsum.default"
+
+
+def test_the_table_has_all_models_and_each_was_recovered():
+    lines = architectures.TABLE.read_text(encoding="utf-8").splitlines()
+    rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("| ")]
+    found = {model: cells[4] for model, *cells in rows[2:]}
+    assert found == dict.fromkeys(architectures.MODELS, "yes")
