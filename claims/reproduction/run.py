@@ -33,6 +33,9 @@ MEASURED_OF_BUDGET, MOST_SECONDS = 0.01, 6.0
 TICK = 0.5
 """Seconds between two looks at what has been trained."""
 
+STARTED = 20.0
+"""Seconds that a session of pytest takes before it measures anything on a GPU."""
+
 ROOMY = 8
 """CPUs from which both halves of what is asked are measured at once, each by three."""
 
@@ -187,17 +190,19 @@ def measured(
     process: subprocess.Popen[bytes],
     deadline: float,
 ) -> list[Path]:
-    """Measure pairs as they come, until training is over, and write the record anew.
+    """Measure pairs as they come, and the rest of what is asked when all is trained.
 
-    Return its files.
+    The record is written anew each time; return its files.
     """
-    nodes = asked.halves(asked.places(options.scale, options.setting))
+    places = asked.places(options.scale, options.setting)
+    later = [place for place in places if place.claim.id in asked.LATER]
+    first = asked.halves([place for place in places if place not in later])
     done, files = 0, []
     while True:
         over = process.poll() is not None
         there = whole(options, plan.networks)
         if there > done:
-            sessions(options, there, nodes, deadline)
+            sessions(options, there, first, deadline)
             files = write_record(options, there, rates, plan.way)
             done = there
         elif over:
@@ -210,6 +215,11 @@ def measured(
             f"{options.setting} were there: the same command goes on from the last "
             f"checkpoints in {cache_folder()}"
         )
+    if later and deadline - time.monotonic() > STARTED:
+        found = asked.halves(later)
+        rest = {f"{half}-later": nodes for half, nodes in found.items()}
+        sessions(options, done, rest, deadline)
+        files = write_record(options, done, rates, plan.way)
     return files
 
 

@@ -42,7 +42,7 @@ def test_as_many_whole_pairs_as_fit_are_trained():
     it saves is not chosen."""
     plan = fitting(RATES, STEPS, left=1000, reserve=100, most=16)
     assert (plan.networks, plan.way) == (4, Way("graphs", 2))
-    assert plan.seconds == pytest.approx(4 * STEPS / 300 + 115)
+    assert plan.seconds == pytest.approx(4 * STEPS / 300 + 145)
     assert fitting(RATES, STEPS, left=1e9, reserve=100, most=8).networks == 8
     slow_to_measure = fitting(RATES, STEPS, left=1000, reserve=0, most=4)
     assert slow_to_measure.way == Way("graphs", 4)
@@ -59,10 +59,11 @@ def paper():
 
 def test_all_that_is_asked_is_declared_and_asked_somewhere(paper):
     known = declared()
-    assert not [id for id in asked.CLAIMS if id not in known]
+    wanted = asked.CLAIMS + asked.LATER
+    assert not [id for id in wanted if id not in known]
     settings = ("plain-vgg", "plain-resnet", "bn-resnet", "bn-vgg")
     found = {p.claim.id for name in settings for p in asked.places(paper, name)}
-    assert found == {*asked.CLAIMS}
+    assert found == {*wanted}
 
 
 def test_what_is_asked_stands_on_the_networks_that_are_trained(paper):

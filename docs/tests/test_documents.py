@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import json
 import re
 import warnings
 from collections import Counter
@@ -160,6 +161,55 @@ def test_what_is_said_of_a_second_run_is_what_it_found():
     below = [f"{100 * np.mean(np.less(p, level)):.1f}%" for level in (0.05, 0.01)]
     said = f"p < 0.05 (Welch) at {below[0]} of {len(p)} places with values that vary, "
     assert f"{said}p < 0.01 at {below[1]}" in " ".join(text.split())
+
+
+def test_what_is_said_of_a_gpu_is_what_it_measured():
+    """Ways to train, and the midpoints of the first pair, in text and README."""
+    records = ROOT / "reports" / "records"
+    text = (ROOT / "docs" / "paper-scale.md").read_text(encoding="utf-8")
+    for way in json.loads((records / "paper-training.json").read_text())["ways"]:
+        name = way["backend"]
+        if way["processes"] > 1:
+            name += f" in {way['processes']} processes"
+        rate, times = way["steps_per_second"], way["times_the_plain_loop"]
+        assert f"| {name} | {rate:.1f} | {times:.2f} |" in text
+    found = {}
+    for result in read(records / "paper.jsonl"):
+        for name, value in result.pairs[0].items():
+            if name not in ("pair", "decided"):
+                found.setdefault((result.variant, name), value)
+    rows = {
+        "endpoints": "endpoints",
+        "midpoint": "midpoint",
+        "REPAIR": "repair",
+        "RESCALE": "rescale",
+        "RESCALE (average)": "rescale_average",
+        "RESHIFT": "reshift",
+        "REPAIR, layer by layer": "sequential_repair",
+        "REPAIR, statistics of the bare midpoint": "uncorrected_repair",
+        "RESCALE, statistics of the bare midpoint": "uncorrected_rescale",
+    }
+    for row, name in rows.items():
+        weights, activations = (found[by, name] for by in ("weights", "activations"))
+        assert re.search(rf"\| {re.escape(row)} \| {weights:g} \|", text), row
+        assert re.search(rf"\| {re.escape(row)} .* \| {activations:g} \|", text), row
+    words = " ".join(text.split())
+    later = [found["weights", epochs] for epochs in ("20", "40", "80", "160")]
+    assert (
+        "{:.0f} points after 20 epochs, {:.0f} after 40, {:.0f} after 80".format(*later)
+        in words
+        and f"and {later[3]:.0f} at the end" in words
+    )
+    assert (
+        "{:.1f}% by RESCALE and {:.1f}% by REPAIR after weight matching, where the "
+        "paper has 84.3 and 75.1, and {:.1f}% and {:.1f}% after activation".format(
+            *(
+                found[by, name]
+                for by in ("weights", "activations")
+                for name in ("rescale", "repair")
+            )
+        )
+    ) in " ".join(README.split())
 
 
 def test_the_readmes_table_is_that_of_the_record():
