@@ -59,9 +59,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--executor",
         choices=executors.NAMES,
         default="local",
-        help="where networks are trained: in processes of this machine, or on a Ray "
-        "cluster, that of RAY_ADDRESS or one that is started here (default: "
-        "%(default)s)",
+        help="where networks are trained: in processes of this machine; in threads, "
+        "whose networks share a GPU; or on a Ray cluster, that of RAY_ADDRESS or one "
+        "that is started here (default: %(default)s)",
     )
     group.addoption(
         "--gpus-per-network",
@@ -85,7 +85,7 @@ def pytest_configure(config: pytest.Config) -> None:
             )
     try:
         forbidden = store.training_forbidden()
-        executors.check(option.executor)
+        executors.check(option.executor, option.device)
         option.train_workers = option.train_workers or executors.default_workers(
             option.executor, option.device
         )

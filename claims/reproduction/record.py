@@ -104,7 +104,7 @@ def write(
     ways = [
         {
             "backend": way.backend,
-            "processes": way.processes,
+            "at_once": way.at_once,
             "steps_per_second": round(rate, 2),
             "times_the_plain_loop": round(rate / rates[PLAIN], 3),
         }

@@ -134,12 +134,12 @@ def measured_rates(options: Options) -> Rates:
     kept = json.loads(file.read_text()) if file.exists() else {}
     if kept.get("about") == about:
         return {Way(backend, several): rate for backend, several, rate in kept["rates"]}
-    processes = ways.default_processes(options.device)
-    with open_executor("local", max(processes)) as pool:
+    at_once = ways.default_at_once(options.device)
+    with open_executor(ways.executor(options.device), max(at_once)) as pool:
         seconds = min(MEASURED_OF_BUDGET * options.budget, MOST_SECONDS)
-        given = options.recipe, options.device, seconds, pool, processes
+        given = options.recipe, options.device, seconds, pool, at_once
         found = ways.rates(*given)
-    kept = [[way.backend, way.processes, rate] for way, rate in found.items()]
+    kept = [[way.backend, way.at_once, rate] for way, rate in found.items()]
     results.write_text(file, json.dumps({"about": about, "rates": kept}))
     return found
 
@@ -170,7 +170,8 @@ def trained(
             *("--scale", options.scale.name, "--device", options.device),
             *("--first-seed", str(options.first_seed)),
             *("--seeds", str(plan.networks)),
-            *("--workers", str(plan.way.processes), "--backend", plan.way.backend),
+            *("--workers", str(plan.way.at_once), "--backend", plan.way.backend),
+            *("--executor", ways.executor(options.device)),
         ],
         cwd=ROOT,
     )

@@ -53,13 +53,13 @@ def training_seconds(networks: int, way: Way, rates: Rates, steps: int) -> float
     >>> training_seconds(6, Way("loop", 4), rates, 30)
     10.0
     """
-    rounds, rest = divmod(networks, way.processes)
-    seconds = rounds * way.processes * steps / rates[way]
+    rounds, rest = divmod(networks, way.at_once)
+    seconds = rounds * way.at_once * steps / rates[way]
     if rest:
         fewer = [
             rate
             for other, rate in rates.items()
-            if other.backend == way.backend and other.processes <= rest
+            if other.backend == way.backend and other.at_once <= rest
         ]
         seconds += rest * steps / max(fewer)
     return seconds
@@ -85,14 +85,14 @@ def fitting(
     Examples
     --------
     >>> rates = {Way("loop"): 100.0, Way("graphs"): 200.0, Way("graphs", 2): 300.0}
-    >>> fitting(rates, 30_000, 740, 100, 16)
-    Schedule(networks=6, way=Way(backend='graphs', processes=2), seconds=730.0)
+    >>> fitting(rates, 30_000, 800, 100, 16)
+    Schedule(networks=6, way=Way(backend='graphs', at_once=2), seconds=790.0)
     >>> fitting(rates, 30_000, 10, 100, 16).networks  # it goes on another time
     2
     """
 
     def expected(networks: int, way: Way) -> float:
-        last = networks % way.processes or way.processes
+        last = networks % way.at_once or way.at_once
         pairs = max(1, last // 2)
         measuring = reserve * (pairs + SLOWED * (networks // 2 - pairs))
         return training_seconds(networks, way, rates, steps) + measuring

@@ -108,7 +108,7 @@ def test_results_say_how_their_networks_were_trained(trained):
     seconds = [meta["seconds"] / 4 for meta in record.metas(trained, [100, 101])]
     assert told.fixtures[0]["training"] == {
         "gpu": "",
-        "way": "graphs in 2 processes",
+        "way": "graphs, 2 at once",
         "times_the_plain_loop": 3.0,
         "seconds_an_epoch": pytest.approx(sum(seconds) / 2, abs=1e-3),
     }
@@ -169,7 +169,7 @@ def test_rates_are_measured_once_on_a_machine(tmp_path, monkeypatch):
     monkeypatch.setenv("LMC_CACHE", str(tmp_path))
     measured = []
 
-    def rates(recipe, device, seconds, pool, processes):
+    def rates(recipe, device, seconds, pool, at_once):
         measured.append(seconds)
         return RATES
 

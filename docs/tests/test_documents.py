@@ -169,8 +169,8 @@ def test_what_is_said_of_a_gpu_is_what_it_measured():
     text = (ROOT / "docs" / "paper-scale.md").read_text(encoding="utf-8")
     for way in json.loads((records / "paper-training.json").read_text())["ways"]:
         name = way["backend"]
-        if way["processes"] > 1:
-            name += f" in {way['processes']} processes"
+        if way["at_once"] > 1:
+            name += f" in {way['at_once']} processes"
         rate, times = way["steps_per_second"], way["times_the_plain_loop"]
         assert f"| {name} | {rate:.1f} | {times:.2f} |" in text
     found = {}
