@@ -36,6 +36,7 @@ class Images:
     """
 
     def __init__(self, device: torch.device, batches: int | None):
+        training.without_tf32(device)
         self.device, self.batches = device, batches
         self.symmetries: dict[tuple[Any, ...], lmc.Symmetry] = {}
         self._known: dict[tuple[str, int | None, str], Batches] = {}

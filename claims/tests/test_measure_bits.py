@@ -8,7 +8,7 @@ import safetensors.torch
 import torch
 
 from claims.measure import MATCHERS, Bench, Network, Pair, Repair, Several, architecture
-from claims.measure.architecture import digest_of
+from claims.measure.architecture import Images, digest_of
 from claims.measure.expansion import predicted_loss
 from claims.measure.features import (
     MEASURES,
@@ -201,3 +201,11 @@ def test_libraries_are_in_the_key(states, monkeypatch, tmp_path, library):
         monkeypatch.setattr(module, "__version__", version)
         setting.measured("test", {}, lambda: asked.append(1) or {"x": torch.ones(1)})
     assert len(asked) == 2
+
+
+def test_a_gpu_measures_in_float32_as_cpus_do(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    Images(torch.device("cpu"), None)
+    assert torch.backends.cudnn.allow_tf32
+    Images(torch.device("cuda"), None)
+    assert not torch.backends.cudnn.allow_tf32
