@@ -59,6 +59,14 @@ class Cell:
         return "rescale" if self.mean > 0 else "repair"
 
     @property
+    def outcome(self) -> str:
+        """What is ahead, in words; of one pair nothing can be told."""
+        if self.low is None:
+            return "one pair"
+        ahead = {"rescale": "RESCALE ahead", "repair": "REPAIR ahead"}
+        return ahead.get(self.ahead, "neither")
+
+    @property
     def text(self) -> str:
         """The difference with its interval."""
         if self.paper:

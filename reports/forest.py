@@ -16,10 +16,10 @@ INSET = 8
 def common(results: Iterable[Result]) -> Axis | None:
     """Make the axis of several results with their margins and the paper's effects.
 
-    None where there is no interval, or units differ: then they have no common axis.
+    None where nothing is drawn, or units differ: then they have no common axis.
     """
     shown = [r for r in results if r.estimate is not None]
-    drawn = [r for r in shown if r.low is not None or r.high is not None]
+    drawn = [r for r in shown if _is_drawn(r)]
     if not drawn or len({r.unit for r in shown}) > 1:
         return None
     inside: list[float | None] = [0.0]
@@ -37,14 +37,21 @@ def margins(result: Result) -> list[float]:
     return [result.margin]
 
 
+def _is_drawn(result: Result) -> bool:
+    """Whether it has an interval, or is the value of a single unit."""
+    return result.n == 1 or result.low is not None or result.high is not None
+
+
 def strip(result: Result, x: Axis) -> dict[str, Any] | None:
-    """Lay out one result's strip; None where it has no interval.
+    """Lay out one result's strip; None where it has no interval, but for a single unit.
 
     An end without a value is open, and reaches the strip's edge.
     """
     low, high = result.low, result.high
-    if result.estimate is None or (low is None and high is None):
+    if result.estimate is None or not _is_drawn(result):
         return None
+    if low is None and high is None:
+        low = high = result.estimate
     return {
         "zero": x(0) if x.low <= 0 <= x.high else None,
         "margins": [x(m) for m in margins(result)],

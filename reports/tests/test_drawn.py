@@ -37,6 +37,15 @@ def test_without_interval_or_common_unit_there_is_no_forest():
     assert forest.strip(made(low=None, high=None), forest.common([made()])) is None
 
 
+def test_the_value_of_a_single_pair_is_a_point():
+    """On an axis that reaches from zero beyond it and the paper's 9.22."""
+    one = made(low=None, high=None, n=1, estimate=3.0)
+    x = forest.common([one])
+    at = forest.strip(one, x)
+    assert at["low"] == at["high"] == at["estimate"] == x(3.0)
+    assert x.low <= 0 and x.high >= 9.22
+
+
 def order(values, **more):
     """A trend over two levels of depth, of these differences at 7 and at 13."""
     pairs = [
@@ -69,6 +78,9 @@ def test_flips_by_hand():
     assert [cell.ahead for cell in ahead.cells] == ["rescale", ""]
     [single] = flips.lines([order([(3.0, 1.0)])])
     assert single.cells[0].ahead == "" and single.cells[0].text == "+3.0"
+    cells = (first, second, ahead.cells[0], single.cells[0])
+    outcomes = ["REPAIR ahead", "neither", "RESCALE ahead", "one pair"]
+    assert [cell.outcome for cell in cells] == outcomes
 
 
 def cell(setting, values, **more):
