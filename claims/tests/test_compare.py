@@ -311,12 +311,12 @@ def test_fresh_seeds_are_taken_and_noted(tmp_path, monkeypatch):
     monkeypatch.setenv("LMC_CACHE", str(tmp_path))
     first = seeds.take("digits", 8, "compare mine:match", "abc")
     assert first.sentence == (
-        "The first 8 networks that train from seeds 10000-10015 of scale digits: "
+        "The first 8 networks that train from seeds 10000000-10000015 of scale digits: "
         "nobody had looked at these seeds before."
     )
     other = seeds.take("digits", 4, "compare other", "abc")
     assert [*other.seeds] == [*range(10_016, 10_024)]
-    assert seeds.take("mnist", 4, "compare other", "abc").seeds[0] == 10_000
+    assert seeds.take("mnist", 4, "compare other", "abc").seeds[0] == 10_000_000
     [entry, _] = entries(tmp_path / "looked.toml", "digits")
     assert entry["why"] == "compare mine:match" and not entry["exploratory"]
     again = seeds.take("digits", 8, "compare mine:match", "abc", first=10_002)
@@ -365,7 +365,7 @@ def test_from_the_command_to_the_table(mine, capsys):
     own += ["--against", "none", "--against", "weights"]
     assert main([*COMPARE, *own]) == 0
     said = capsys.readouterr()
-    fresh = "from seeds 10000-10019 of scale digits-epochs1: nobody had looked at these"
+    fresh = "from seeds 10000000-10000019 of scale digits-epochs1: nobody had looked"
     assert fresh in " ".join(said.out.split()) and fresh in said.err
     folder = mine / "reports" / "out" / "compare" / "no_match"
     lines = (folder / "comparison.jsonl").read_text().splitlines()
@@ -382,8 +382,8 @@ def test_from_the_command_to_the_table(mine, capsys):
     assert fresh in page and "no_match (yours)" in page
     latex = (folder / "table.tex").read_text()
     assert "no\\_match" in latex and fresh in latex and "\\midrule" in latex
-    assert noted_seeds(seeds.ledger(), SCALE) == {*range(10_000, 10_020)}
-    assert main([*COMPARE, *own, "--first-seed", "10000"]) == 0
+    assert noted_seeds(seeds.ledger(), SCALE) == {*range(10_000_000, 10_000_020)}
+    assert main([*COMPARE, *own, "--first-seed", "10000000"]) == 0
     again = " ".join(capsys.readouterr().out.split())
     assert "were looked at once before" in again
 
