@@ -50,7 +50,7 @@ class Claim:
     contrast: str = ""
     uses: Callable[["Place"], Sequence[str]] | None = None
     networks: int | None = None
-    tuple_size: int | None = None
+    tuple_size: int = 2
     unit: str = "points"
     kind: str = "empirical"
     long: bool = False
@@ -72,16 +72,21 @@ class Claim:
                 f"{self.id} names the scale {', '.join(sorted(unknown))}: choose "
                 f"{', '.join(SCALES)}"
             )
-        if self.tuple_size is not None and self.tuple_size < 2:
+        if self.tuple_size < 1:
             raise ValueError(
-                f"{self.id} is about tuples of {self.tuple_size}: give tuple_size= 2 "
+                f"{self.id} is about tuples of {self.tuple_size}: give tuple_size= 1 "
                 "or more"
             )
-        fewest = FEWEST * (self.tuple_size or 1)
+        fewest = FEWEST * self.tuple_size
         if self.networks is not None and self.networks < fewest:
             raise ValueError(
                 f"{self.id} limits its networks to {self.networks}, which can't make "
                 f"{FEWEST} independent units: give networks= {fewest} or more"
+                + (
+                    ", or tuple_size= 1 if its units are single networks"
+                    if self.tuple_size == 2
+                    else ""
+                )
             )
         if (self.kind == "invariant") != (self.rule.name == "exact"):
             raise ValueError(
@@ -200,17 +205,14 @@ class Place:
             count = min([own or self.scale.networks, *most])
         else:
             count = min(seeds, own or seeds)
-        size = self.claim.tuple_size or 2
+        # Networks come in pairs: seeds that one claim has looked at, all look at.
+        size = max(2, self.claim.tuple_size)
         return count // size * size
 
     @property
     def decidable(self) -> bool:
-        """Whether the scale may have networks for as many units as decide.
-
-        For as many tuples, or single networks: whether a claim's units are networks or
-        pairs its test says.  With too few pairs its values are shown, undecided.
-        """
-        return self.count() >= FEWEST * (self.claim.tuple_size or 1)
+        """Whether the scale has networks for as many units as decide."""
+        return self.count() >= FEWEST * self.claim.tuple_size
 
     def demand(self, seeds: int | None = None) -> dict[str, int]:
         """Return how many networks it looks at, by setting."""
@@ -286,7 +288,8 @@ def claim(
     networks
         The most networks of each setting that it looks at; by default the scale's.
     tuple_size
-        Networks of each tuple, if it looks at tuples.
+        Networks of each unit: 2 for pairs, the default, 1 for single networks, or those
+        of a tuple.
     unit
         Unit of the quantity: "points" (of accuracy, in percent) or another one of
         :data:`claims.evidence.UNITS`.

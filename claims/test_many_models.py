@@ -22,7 +22,7 @@ BETTER = 0.1
 
 average = partial(
     claim,
-    source=paper(V1, "section 3.3, Fig. 3B, E.3", tables=("Fig. 3A",)),
+    source=paper(V1, "section 3.3, Fig. 3B, E.3", tables=("Fig. 14",)),
     settings="bn-vgg ln-vgg bn-resnet ln-resnet",
     variants="reference sequential iterative",
     tuple_size=4,
@@ -127,7 +127,6 @@ def of_mlps(trial, regime):
 
 @claim(
     source=paper(V1, "appendix E.3", tables=("Fig. 16",)),
-    effect="average - single",
     quantity="average of eight minus their mean accuracy by themselves, test accuracy",
     rule=noninferiority(CONNECTED),
     settings="mlp-merging",

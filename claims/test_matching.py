@@ -108,7 +108,6 @@ def test_distance_without_statistics(trial):
 
 @claim(
     source=paper(V1, "appendix E.3; arXiv:2209.04836, section 4", tables=("Fig. 16",)),
-    effect="average - single",
     quantity="matched midpoint minus endpoints' mean, test accuracy",
     rule=noninferiority(CONNECTED),
     settings="mlp",

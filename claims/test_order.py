@@ -121,7 +121,6 @@ def test_epochs_of_deep(trial):
 @order(
     {120: CORNER},
     settings=CORNER,
-    effect="rescale - repair",
     quantity="RESCALE minus REPAIR, test accuracy at the midpoint",
     rule=superiority(),
 )
@@ -248,10 +247,7 @@ cell = partial(
 )
 
 
-@cell(
-    effect="rescale - repair",
-    quantity="RESCALE minus REPAIR, test accuracy at the midpoint",
-)
+@cell(quantity="RESCALE minus REPAIR, test accuracy at the midpoint")
 def test_cell(trial):
     """On real images RESCALE is better than REPAIR, for plain VGGs around a narrow
     VGG16 that differ from it in one thing."""

@@ -82,7 +82,19 @@ class Trial:
         return found
 
     def pairs(self, setting: str | None = None) -> list[Pair]:
-        """Return a setting's independent pairs: no network is in two of them."""
+        """Return a setting's independent pairs: no network is in two of them.
+
+        Raises
+        ------
+        ValueError
+            The claim declares that its units are single networks, of which it may have
+            too few for pairs that decide.
+        """
+        if self.place.claim.tuple_size == 1:
+            raise ValueError(
+                f"{self.place.claim.id} looks at pairs and declares tuple_size=1, "
+                "single networks: leave that out"
+            )
         found = self.using(setting).pairs(self._count // 2)
         self._note([n for p in found for n in (p.a, p.b)], [p.name for p in found])
         return found
@@ -96,7 +108,7 @@ class Trial:
             The claim does not declare how many networks a tuple has.
         """
         size = self.place.claim.tuple_size
-        if size is None:
+        if size < 3:
             raise ValueError(
                 f"{self.place.claim.id} looks at tuples and does not declare of how "
                 "many networks: give the claim a tuple_size="

@@ -40,9 +40,10 @@ class Acceptance:
     def __post_init__(self) -> None:
         self.scale = next(iter(self.found.values())).scale
         places = places_of(scales.get(self.scale))
-        self._asked = {
-            (p.claim.id, p.name) for p in places if p.claim.kind != "invariant"
+        self._invariants = {
+            (p.claim.id, p.name) for p in places if p.claim.kind == "invariant"
         }
+        self._asked = {(p.claim.id, p.name) for p in places} - self._invariants
         self.whole = self._asked <= self.found.keys()
         self.before = expected.load(self.scale)
         self.after = self._merged()
@@ -106,13 +107,12 @@ class Acceptance:
             r if r.kind == "invariant" else replace(r, accepted=r.verdict, red="")
             for r in given
         ]
-        if not self.whole and record.exists():
-            there = {*self.after}
-            kept = [
-                r
-                for r in [*results.read(record), *kept]
-                if r.kind == "invariant" or (r.id, r.where) in there
-            ]
+        if record.exists():
+            there = (self.after.keys() | self._invariants) - {
+                (r.id, r.where) for r in given
+            }
+            old = results.newest(results.read(record))
+            kept += [r for r in old if (r.id, r.where) in there]
         results.write(record, sorted(results.newest(kept), key=lambda r: r.place))
         expected.write(self.scale, self.after)
         if not {*seeds} <= noted:

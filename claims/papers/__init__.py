@@ -17,6 +17,9 @@ Each paper is one TOML file, named by its arXiv id, and version where it matters
     tests = ["renormalization/rescale-beats-repair"]  # the chief one first
     reason = ""                        # without tests: why there are none
 
+With ``apart = ["cifar100"]`` at the top, rows that name no scale are not about that
+one: the paper has numbers of their own for its images, or none.
+
 A row's keys but label, scale, setting and variant are columns: a number, or its mean
 and spread. A row without scale, setting or variant is about every one; a list names
 several, and "" in it claims without variants. A label with ``(2nd)`` marks a secondary
@@ -155,10 +158,11 @@ class Source:
     def _fitting(self, setting: str, variant: str, scale: str) -> list[dict[str, Any]]:
         """Return the rows about a place, those that name most of it first."""
         found = []
+        apart = scale in _read(self.id).get("apart", ())
         place = {"scale": scale, "setting": setting, "variant": variant}
         for row in self._rows():
             fit = [_named(row, key, name) for key, name in place.items()]
-            if None not in fit:
+            if None not in fit and not (apart and "scale" not in row):
                 found.append((fit, row))
         return [row for _, row in sorted(found, key=lambda f: f[0], reverse=True)]
 

@@ -72,9 +72,13 @@ def test_all_claims_of_the_suite_are_found():
             {"settings": (Name("plain-vg"),)},
             "asked of 'plain-vg', .*: choose plain-vgg",
         ),
-        ({"networks": 4}, "limits its networks to 4, .*: give networks= 5 or more"),
-        ({"networks": 8, "tuple_size": 2}, "give networks= 10 or more"),
-        ({"tuple_size": 1}, "about tuples of 1: give tuple_size= 2 or more"),
+        (
+            {"networks": 8},
+            "limits its networks to 8, .*: give networks= 10 or more, or tuple_size= 1",
+        ),
+        ({"networks": 14, "tuple_size": 3}, "give networks= 15 or more"),
+        ({"networks": 4, "tuple_size": 1}, "give networks= 5 or more"),
+        ({"tuple_size": 0}, "about tuples of 0: give tuple_size= 1 or more"),
         ({"not_at": {"digit": "why"}}, "names the scale digit: choose digits"),
         ({"effect": "rescale - repairs"}, "repairs"),
     ],
@@ -170,7 +174,7 @@ FEW = replace(DIGITS, fewer={"plain-vgg": 10})
     ("fields", "seeds", "count"),
     [
         ({}, None, 10),
-        ({"networks": 8}, None, 8),
+        ({"networks": 8, "tuple_size": 1}, None, 8),
         ({"networks": 12}, None, 10),
         ({}, 16, 16),  # told so
         ({"settings": (Name("bn-vgg"),)}, None, 16),
@@ -194,13 +198,12 @@ def test_a_claim_is_not_asked_where_its_networks_are_too_few_to_decide():
 
 def test_every_claim_of_the_suite_can_be_decided():
     """Each place has a margin above 0 and networks for five units, by default."""
-    for name in ("digits", "mnist", "cifar10", "cifar100"):
+    for name in scales.SCALES:
         for place in places_of(scales.get(name)):
             if place.claim.kind == "invariant":
                 continue
             assert place.margin > 0, place
-            units = place.count() // (place.claim.tuple_size or 2)
-            assert units >= FEWEST or place.claim.networks, place
+            assert place.count() // place.claim.tuple_size >= FEWEST, place
 
 
 def test_at_most_a_seventh_of_the_places_is_long():

@@ -121,6 +121,27 @@ def test_what_is_written_is_read_and_one_place_is_one_line(folder, accept):
     assert (entry.estimate, entry.spread, entry.first_seed) == (1.235, 9.0, 100)
 
 
+def test_what_is_given_is_on_record_though_it_is_older(folder, accept):
+    """So that the file and the record say the same."""
+    assert accept(whole(measured_at="2027-01-02T00:00:00+00:00"), *YES) == 0
+    older = result(
+        estimate=-9.0, verdict="refuted", measured_at="2026-01-02T00:00:00+00:00"
+    )
+    assert accept([older], "--yes") == 0
+    assert load("digits")["made-up/gain", "mlp weights"].estimate == -9.0
+    record = results.read(folder / "records" / "digits.jsonl")
+    assert len(record) == 6
+    [kept] = [r for r in record if (r.id, r.where) == ("made-up/gain", "mlp weights")]
+    assert (kept.estimate, kept.verdict) == (-9.0, "refuted")
+
+
+def test_invariants_on_record_stay_where_none_are_given(folder, accept):
+    assert accept(whole(), *YES) == 0
+    assert accept(whole()[:-1], "--yes") == 0
+    record = results.read(folder / "records" / "digits.jsonl")
+    assert [r.id for r in record if r.kind == "invariant"] == ["made-up/same"]
+
+
 def test_an_entry_is_what_a_later_decision_is_held_against():
     entry = entry_of(result(estimate=9.0, spread=0.5))
     rule, values = superiority(margin=2.0), 0.1 * np.arange(8)

@@ -222,6 +222,39 @@ def test_the_most_specific_row_wins(made_up, place, value):
     assert first.effect("a", "net", "other").value == 11
 
 
+def test_a_scale_apart_has_its_own_rows_alone(made_up, monkeypatch):
+    apart = papers._read("p") | {"apart": ["s"]}
+    monkeypatch.setattr(papers, "_read", lambda id: apart)
+    assert made_up.effect("a", "listed", "w", "s").value == 60
+    assert made_up.effect("a", "net", "v", "s") is None
+    assert made_up.columns("net", "v", "s") == {}
+    assert made_up.effect("a", "net", "v", "t").value == 100
+
+
+def test_rows_are_about_settings_that_there_are():
+    for id in ("2402.05966v1", "2402.05966v4", "2402.04051", "2312.09832"):
+        for name, table in tables(id).items():
+            for row in table["rows"]:
+                given = row.get("setting") or []
+                of = [SCALES[row["scale"]]] if "scale" in row else SCALES.values()
+                for setting in [given] if isinstance(given, str) else given:
+                    assert any(setting in scale for scale in of), (id, name, setting)
+
+
+def test_numbers_shown_of_cifar_100_are_of_cifar_100(declared):
+    """Of the main paper; two numbers of CIFAR-100 are in its final version."""
+    for claim in declared.values():
+        if claim.source.id.startswith("2402.05966"):
+            for place in claim.places(SCALES["cifar100"]):
+                where = place.setting, place.variant, "cifar100"
+                labels = [
+                    number.label
+                    for numbers in claim.source.columns(*where).values()
+                    for number in numbers
+                ]
+                assert all("CIFAR-100" in label for label in labels), place
+
+
 def test_an_effect_is_of_one_row(made_up):
     """Where the nearest row lacks a column, the next that has all is taken whole."""
     assert made_up.effect("a - b", "net", "v").value == 6

@@ -183,6 +183,12 @@ def test_a_setting_that_is_not_declared_is_refused(what):
         getattr(ours, what)()
 
 
+def test_pairs_of_a_claim_about_single_networks_are_refused():
+    """Of eight networks there are four pairs, too few to decide anything."""
+    with pytest.raises(ValueError, match=r"looks at pairs and declares tuple_size=1"):
+        trial(networks=8, tuple_size=1).pairs()
+
+
 def test_tuples_need_their_size():
     with pytest.raises(ValueError, match=r"topic/claim looks at tuples .* tuple_size="):
         trial().tuples()
