@@ -48,7 +48,7 @@ def pairs(batches: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
 
 
 def labelled(batches: Iterable[Any]) -> Iterator[tuple[Any, Tensor]]:
-    """Yield the inputs and targets of each batch.
+    """Yield the inputs and targets of each batch that has any.
 
     Raises
     ------
@@ -58,7 +58,8 @@ def labelled(batches: Iterable[Any]) -> Iterator[tuple[Any, Tensor]]:
     for inputs, targets in pairs(batches):
         if targets is None:
             raise ValueError("a loss needs labels: give pairs of inputs and targets")
-        yield inputs, targets
+        if not isinstance(targets, Tensor) or targets.ndim == 0 or len(targets):
+            yield inputs, targets
 
 
 def batch_size(arguments: Any) -> int:

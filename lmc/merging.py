@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from lmc.batches import as_arguments, pairs
+from lmc.batches import as_arguments, batch_size, pairs
 from lmc.discovery import discover
 from lmc.graph import Graph, State
 from lmc.interpolation import average
@@ -28,6 +28,9 @@ from lmc.permutation import Permutation
 from lmc.repairing import STALE_STATISTICS, Repair, check_renormalization
 from lmc.report import Metric, Report, alignments, scores
 from lmc.symmetry import Symmetry
+
+HOW_TO_RESET = "pass batches and renormalize='reset'"
+"""What is said to whoever calls `merge`; the command has options of its own."""
 
 Many = Callable[..., ManyMatching]
 
@@ -205,7 +208,7 @@ def merge(
     )
     said = report.warnings()
     if symmetry.graph.batch_norms and repair.method != "reset":
-        said.append(f"{STALE_STATISTICS}: pass batches and renormalize='reset'")
+        said.append(f"{STALE_STATISTICS}: {HOW_TO_RESET}")
     for text in said:
         warnings.warn(text, MergeWarning, stacklevel=2)
     return Merge(
@@ -247,16 +250,17 @@ def _check(
 
 
 def _example(batches: Iterable[Any] | None) -> tuple[Any, ...]:
-    """Two samples of the first batch."""
+    """Two samples of the first batch that has any."""
     if batches is None:
         raise ValueError(
             "the model's symmetry is discovered by inputs: give batches, or "
             "symmetry=lmc.discover(model, inputs)"
         )
     for inputs, _ in pairs(batches):
-        return pytree.tree_map_only(
-            Tensor, lambda leaf: leaf[:2] if leaf.ndim else leaf, as_arguments(inputs)
-        )
+        if batch_size(arguments := as_arguments(inputs)):
+            return pytree.tree_map_only(
+                Tensor, lambda leaf: leaf[:2] if leaf.ndim else leaf, arguments
+            )
     raise ValueError("no batches: give at least one pair of inputs and targets")
 
 

@@ -51,7 +51,7 @@ PICKLES = (".pt", ".pth", ".bin", ".ckpt")
 """Suffixes of files of :func:`torch.save`; all others are of safetensors."""
 
 WRAPPERS = ("module.", "_orig_mod.")
-"""What DataParallel and torch.compile put in front of all names."""
+"""What DataParallel and torch.compile put in front of all names, in any order."""
 
 
 def read(path: Path) -> Checkpoint:
@@ -62,16 +62,20 @@ def read(path: Path) -> Checkpoint:
         state, metadata = _read_shards(path)
     else:
         state, metadata = _read_file(path)
-    for wrapper in WRAPPERS:
-        if state and all(name.startswith(wrapper) for name in state):
-            state = {n.removeprefix(wrapper): value for n, value in state.items()}
+    while wrapper := next((w for w in WRAPPERS if _all_begin(state, w)), None):
+        state = {n.removeprefix(wrapper): value for n, value in state.items()}
     for name, tensor in state.items():
-        if not bool(tensor.isfinite().all()):
+        narrow = tensor.is_floating_point() and tensor.itemsize == 1
+        if not bool((tensor.float() if narrow else tensor).isfinite().all()):
             raise CommandError(
                 f"{path}: {name} has values that are NaN or infinite: the network has "
                 "diverged"
             )
     return Checkpoint(path, state, metadata)
+
+
+def _all_begin(state: Mapping[str, Tensor], wrapper: str) -> bool:
+    return bool(state) and all(name.startswith(wrapper) for name in state)
 
 
 def _read_file(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -64,6 +64,10 @@ def images(
             f"--mean and --std have {len(mean)} and {len(std)} values for {channels} "
             "channels"
         )
+    if batch_size < 1:
+        raise CommandError(f"--batch-size {batch_size}: take at least one")
+    if not all(value > 0 for value in std):
+        raise CommandError(f"--std {','.join(map(str, std))}: give deviations above 0")
     steps = [
         transforms.Resize(max(size)),
         transforms.CenterCrop(size),

@@ -58,7 +58,7 @@ class Job:
         checkpoints.check_alike(self.files)
         try:
             self._device = torch.device(options.device)
-            torch.empty(0, device=self._device)
+            float(torch.zeros((), device=self._device))
         except (RuntimeError, AssertionError) as error:
             raise CommandError(f"--device {options.device}: {error}") from error
         self.model = models.build(options.model, options.model_args)

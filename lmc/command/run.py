@@ -13,7 +13,7 @@ from lmc.command.output import Said
 from lmc.features import l2_distance
 from lmc.graph import State
 from lmc.interpolation import LAMBDAS, deviations, interpolate
-from lmc.merging import MergeWarning
+from lmc.merging import HOW_TO_RESET, MergeWarning
 from lmc.repairing import STALE_STATISTICS, Repair
 from lmc.report import alignments, guessing, score_of
 
@@ -100,6 +100,7 @@ def merge(options: argparse.Namespace, say: Said) -> None:
         },
     )
     for text in found.warnings:
+        text = text.replace(HOW_TO_RESET, "pass --data FOLDER and --renormalize reset")
         say.warning(text)
     say.result(
         {

@@ -16,6 +16,9 @@ from lmc.matching.result import Matching
 from lmc.permutation import Permutation, reordered, site_order, units
 from lmc.symmetry import Site, Symmetry
 
+SLACK = 1e-12
+"""Part of the objective that rounding may be: less is no gain."""
+
 
 def plain_weight_matching(
     symmetry: Symmetry, a: State, b: State, *, generator: torch.Generator
@@ -61,6 +64,8 @@ def plain_weight_matching(
     for group, found in sites.items():
         for site in found:
             acting.setdefault(site.name, []).append((group, site))
+    # Where a group is on two axes of one tensor, what both move together is in no cost.
+    coupled = {g for g, own in sites.items() if len({s.name for s in own}) < len(own)}
     goal = {name: a[name].double() for name in acting}
     double = {name: b[name].double() for name in acting}
     indices = {
@@ -94,10 +99,14 @@ def plain_weight_matching(
             partners = torch.from_numpy(linear_sum_assignment(costs, maximize=True)[1])
             solves += 1
             gain = float(costs[own, partners].sum() - costs[own, indices[group]].sum())
-            if gain > 1e-12:
-                indices[group] = partners
+            before, indices[group] = indices[group], partners
+            if group in coupled:
+                gain = objective() - history[-1]
+            if gain > SLACK * max(1.0, abs(history[-1])):
                 history.append(history[-1] + gain)
                 changed = True
+            else:
+                indices[group] = before
     history[-1] = objective()
     return Matching(
         Permutation(symmetry, indices),

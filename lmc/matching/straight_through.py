@@ -99,7 +99,11 @@ def straight_through(
     trained = [n for n in symmetry.graph.parameters if a[n].is_floating_point()]
     # A tensor with two names is one variable.
     trained = [n for n in trained if symmetry.graph.aliases[n][0] == n]
-    auxiliary = {name: first[name].detach().clone() for name in trained}
+    # In at least float32: Adam's squares are none in float16.
+    auxiliary = {
+        name: first[name].detach().to(_wide(first[name].dtype), copy=True)
+        for name in trained
+    }
     optimizer = torch.optim.Adam(auxiliary.values(), lr=lr)
     start_from = dict(first)
     for name, value in auxiliary.items():
@@ -127,7 +131,8 @@ def straight_through(
             if not bool(value.isfinite()):
                 raise ValueError(_NOT_FINITE)
             for name, gradient in zip(trained, gradients, strict=True):
-                auxiliary[name].grad = None if gradient is None else lam * gradient
+                own = auxiliary[name]
+                own.grad = None if gradient is None else (lam * gradient).to(own.dtype)
             optimizer.step()
             descent.forget_costs()
             if descent.run(generator, max_sweeps):
@@ -138,6 +143,10 @@ def straight_through(
     return Matching(
         best, max(history), tuple(history), descent.solves, time.perf_counter() - began
     )
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    return torch.promote_types(dtype, torch.float32)
 
 
 def _outputs(symmetry: Symmetry, state: State, inputs: Any) -> Any:

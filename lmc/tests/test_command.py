@@ -327,6 +327,40 @@ def test_barrier_of_batch_norm(capsys, tmp_path, folder):
     assert found["rows"][0] == plain["rows"][0] and found["rows"][5] != plain["rows"][5]
 
 
+@pytest.mark.parametrize("wrapper", ["module._orig_mod.", "_orig_mod.module."])
+def test_wrappers_in_any_order_are_taken_off(tmp_path, wrapper):
+    state = {f"{wrapper}{name}": value for name, value in network(0).items()}
+    torch.save(state, tmp_path / "w.pt")
+    assert checkpoints.read(tmp_path / "w.pt").state.keys() == network(0).keys()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--batch-size", "0"], "--batch-size 0: take at least one"),
+        (["--std", "0,1,1"], "--std 0.0,1.0,1.0: give deviations above 0"),
+        (["--device", "meta"], "--device meta: "),
+    ],
+)
+def test_options_that_can_not_be_are_refused(
+    capsys, tmp_path, files, folder, given, said
+):
+    command = ["barrier", *files, *MODEL, "--data", folder, *given]
+    assert said in refused(capsys, tmp_path, *command)
+
+
+def test_a_merge_without_images_says_how_to_reset(capsys, tmp_path):
+    """By this command's options, not by those of the function."""
+    paths = [tmp_path / "a", tmp_path / "b"]
+    for seed, path in enumerate(paths):
+        save_file(network(seed, norm="bn"), path)
+    out = ["--out", tmp_path / "merged"]
+    code, _, err = run(capsys, "merge", *paths, *WITH_NORM, *out)
+    assert code == 0
+    assert "pass --data FOLDER and --renormalize reset" in err
+    assert "batches" not in err
+
+
 def test_symmetry_is_kept(capsys, tmp_path, files):
     """In a file, from which it is read the next time; not for another model."""
     kept, out = tmp_path / "symmetry", ["--out", tmp_path / "m", "--force"]

@@ -432,3 +432,21 @@ def test_all_renormalizations_run():
             continue
         found = lmc.merge(MODEL, states, BATCHES, renormalize=name, symmetry=SYMMETRY)
         assert all(math.isfinite(float(v.sum())) for v in found.state.values())
+
+
+def test_batches_without_samples_are_nothing():
+    """Also the first one, of which the example would be taken."""
+    model, states = MLP((3, 5, 2)).eval(), []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        states.append(MLP((3, 5, 2)).state_dict())
+    x, y = torch.randn(8, 3), torch.randint(2, (8,))
+    given = [(x[:0], y[:0]), (x, y), (x[:0], y[:0])]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", lmc.MergeWarning)
+        full, sparse = (
+            lmc.merge(model, states, batches, metric=torch.nn.functional.cross_entropy)
+            for batches in ([(x, y)], given)
+        )
+    assert sparse.report.merged.loss == full.report.merged.loss
+    assert math.isfinite(full.report.merged.loss)

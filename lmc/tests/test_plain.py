@@ -53,6 +53,40 @@ def test_no_single_group_can_be_bettered():
         assert objective({**best, name: torch.tensor(order)}) <= found.objective + 1e-9
 
 
+class Stream(torch.nn.Module):
+    """One group is on both axes of the inner layer, which it is added to."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.inner = torch.nn.Linear(3, 5), torch.nn.Linear(5, 5)
+        self.last = torch.nn.Linear(5, 2)
+
+    def forward(self, x):
+        x = self.first(x).relu()
+        return self.last(x + self.inner(x).relu())
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_group_on_two_axes_of_a_tensor_only_gains(seed):
+    """It ends, no better than the best of all permutations of five units."""
+    model, other = precise(Stream(), seed), precise(Stream(), seed + 50)
+    symmetry = discover(model, normal(2, 3))
+    a, b = model.state_dict(), other.state_dict()
+    source = torch.Generator().manual_seed(0)
+    found = plain_weight_matching(symmetry, a, b, generator=source)
+    [group] = symmetry.groups
+
+    def objective(order):
+        moved = Permutation(symmetry, {group: torch.tensor(order)}).apply(b)
+        return sum(float((a[n] * moved[n]).sum()) for n in a if n != "last.bias")
+
+    assert list(found.history) == sorted(found.history)
+    own = objective(found.permutation.indices[group].tolist())
+    assert found.objective == pytest.approx(own, rel=1e-12)
+    every = [objective(order) for order in permutations(range(5))]
+    assert objective(range(5)) - 1e-9 <= own <= max(every) + 1e-9
+
+
 def test_groups_inside_groups_are_refused():
     """The message names the group and what to use."""
     layer = torch.nn.TransformerEncoderLayer(8, 2, 6, batch_first=True)

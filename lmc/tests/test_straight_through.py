@@ -275,3 +275,25 @@ def test_gradients_are_taken_where_the_caller_takes_none():
         inside = found()
         assert not torch.is_grad_enabled()
     assert inside.history == found().history
+
+
+def test_networks_in_half_precision():
+    """Adam's squares would be none in float16, and its steps not finite."""
+    a, b, batches = problem(0)
+    half = [{n: v.half() for n, v in state.items()} for state in (a, b)]
+    given = [(x.half(), y) for x, y in batches]
+    found = straight_through(
+        SYMMETRY, *half, given, generator=generator(), lr=0.3, epochs=20
+    )
+    loss = midpoint_loss(a, found.permutation.apply(b), batches)
+    assert loss <= all_losses(a, b, batches)[7] + 1e-3
+
+
+def test_batches_without_samples_are_nothing():
+    a, b, batches = problem(0)
+    none = batches[0][0][:0], batches[0][1][:0]
+    full, sparse = (
+        straight_through(SYMMETRY, a, b, given, generator=generator(), epochs=3)
+        for given in (batches, [none, *batches, none])
+    )
+    assert sparse.history == full.history
