@@ -107,6 +107,11 @@ def _accept(
     history: History, places: list[Place], accept: str, why: str, night: str
 ) -> int:
     """Accept that a place's networks of nights before have other values."""
+    if not history.rows("blocks"):
+        raise ValueError(
+            f"{history.folder} has no nights: name the folder of those before by "
+            "--history"
+        )
     if not why:
         raise ValueError("say --why the same networks measure something else there")
     named = {" ".join(key_of(place)): key_of(place) for place in places}

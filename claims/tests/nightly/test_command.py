@@ -41,6 +41,10 @@ def test_accepting_needs_a_place_and_a_reason(tmp_path, places, monkeypatch, cap
     monkeypatch.setattr(nights, "places_of", lambda _: places)
     name = " ".join(key_of(places[0]))
     call = ["nightly", "--history", str(tmp_path), "--accept"]
+    assert command.main([*call, name, "--why", "a bug in x"]) == 2
+    assert f"{tmp_path} has no nights: name the folder" in capsys.readouterr().err
+    assert not [*tmp_path.iterdir()]
+    History(tmp_path).begin("2027-01-01", "stratum", "machine")
     assert command.main([*call, name]) == 2
     assert "say --why" in capsys.readouterr().err
     assert command.main([*call, "no place", "--why", "x"]) == 2
