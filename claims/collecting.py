@@ -2,11 +2,13 @@
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import filelock
 import pytest
 
 from claims.claim import places_of
@@ -41,6 +43,32 @@ class Collector:
         self._begun, self._decided = False, 0
         self._ran, self._not_run = False, Counter[str]()  # by what is missing
         self._told: list[str] = []  # what went wrong outside the claims
+        self._lock = filelock.FileLock(self._folder / ".lock")
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        if any(item.get_closest_marker("claim") for item in session.items):
+            self._take_folder()
+
+    @pytest.hookimpl(optionalhook=True, tryfirst=True)
+    def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
+        if any(node.startswith("claims/test_") for node in ids):
+            self._take_folder()
+
+    def _take_folder(self) -> None:
+        """Keep other sessions from the folder: results of both would be one file."""
+        if self._config.option.collectonly or self._lock.is_locked:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire(timeout=0)
+        except filelock.Timeout:
+            raise pytest.UsageError(
+                f"another session writes its results to {self._folder}: wait for its "
+                "end, or choose another --report-dir"
+            ) from None
+
+    def pytest_unconfigure(self) -> None:
+        self._lock.release()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         reason = carried(report, NOT_RUN)

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
 
+import filelock
 import pytest
 
 from claims import expected, plugin
@@ -244,6 +245,20 @@ def test_a_killed_run_keeps_its_results(tmp_path):
     run_pytest(tmp_path, "-k", "doubt")
     assert results(tmp_path).keys() == {"toys/doubt"}
     assert results(tmp_path, "latest.jsonl").keys() == {"toys/holds", "toys/doubt"}
+
+
+def test_two_sessions_do_not_write_into_one_folder(tmp_path):
+    """The second one is refused before anything is trained or run."""
+    folder = tmp_path / "reports" / "out"
+    folder.mkdir(parents=True)
+    with filelock.FileLock(folder / ".lock"):
+        ended = run_pytest(tmp_path)
+    assert ended.returncode == pytest.ExitCode.USAGE_ERROR
+    said = ended.stdout + ended.stderr
+    assert f"another session writes its results to {folder}: wait" in said
+    assert not (folder / "results.jsonl").exists()
+    assert run_pytest(tmp_path).returncode == pytest.ExitCode.TESTS_FAILED
+    assert (folder / "results.jsonl").exists()
 
 
 def test_a_claim_without_a_margin_is_found_at_collection(tmp_path):
