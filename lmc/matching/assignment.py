@@ -131,11 +131,14 @@ def best(scores: Tensor) -> Tensor:
     """Return the columns that rows are assigned to, with the largest sum of scores.
 
     Scores count in whole steps, of which the largest one has between ``2**19`` and
-    ``2**20``: far above the rounding of sums in float64, and below any
-    difference that matters.  So scores that would be equal without rounding, as those
-    of dead or duplicated units, are equal here, and sums of them are exact.  Of several
+    ``2**20``: far above the rounding of sums in float64.  So scores that would be equal
+    without rounding, as those of dead or duplicated units, are equal here.  Of several
     best assignments it is the one with the largest sum of row times column: equal
-    columns go to equal rows in their order.
+    columns go to equal rows in their order.  From 2,048 rows on that is smaller than
+    rounding, and ties are broken by chance.
+
+    Rows whose scores are all below a step of the largest are tied as well: beside a
+    unit of more than some thousand times their norm, others keep their order.
 
     Parameters
     ----------
