@@ -121,46 +121,69 @@ def test_commands_about_records_print_what_is_written(name):
         Reader(ROOT).follow(f"```console\n{text}```\n")
 
 
-def test_what_is_said_of_a_second_run_is_what_it_found():
+REPLICATIONS = ("digits-200", "digits-300")
+"""Whole runs on other networks than the record's."""
+
+SIDES = {"supported": "for", "refuted": "against"}
+
+
+@pytest.fixture(scope="module")
+def runs():
+    """The record and its replications, by claim and place."""
+    names = ("records/digits", *(f"replications/{name}" for name in REPLICATIONS))
+    files = [ROOT / "reports" / f"{name}.jsonl" for name in names]
+    return [{(r.id, r.where): r for r in read(file)} for file in files]
+
+
+def test_what_is_said_of_other_networks_is_what_they_gave(runs):
     """Verdicts beside verdicts, leanings, and Welch's test between two estimates."""
-    text = IN_PLACE["evidence.md"].read_text(encoding="utf-8")
-    files = "records/digits.jsonl", "replications/digits-200.jsonl"
-    runs = [
-        {(r.id, r.where): r for r in read(ROOT / "reports" / file)} for file in files
-    ]
-    places = [key for key, r in runs[0].items() if r.kind != "invariant"]
-    both = Counter((runs[0][k].verdict, runs[1][k].verdict) for k in places)
-    order = ("supported", "inconclusive", "refuted")
-    for verdict in order:
-        row = [both[verdict, other] for other in order]
-        cells = map(str, (f"{verdict}, {sum(row)}", *row))
-        assert f"| {' | '.join(cells)} |" in text
-    sides = {"supported": "for", "refuted": "against"}
-    decided = sum(both[side, other] for side in sides for other in order)
-    repeated = sum(both[side, side] for side in sides)
-    assert both["supported", "refuted"] == both["refuted", "supported"] == 0
-    said = f"Of the {decided} places that the record decides it decides {repeated} "
-    assert f"{said}likewise, and none the other way" in " ".join(text.split())
-    said = f"of {decided} decided verdicts it repeats {repeated} and reverses none"
-    assert said in " ".join(README.split())
-    undecided = [
-        sides[runs[0][k].verdict] == runs[1][k].leaning
-        for k in places
-        if runs[0][k].verdict in sides and runs[1][k].verdict == "inconclusive"
-    ]
-    said = f"Of the {len(undecided)} that are inconclusive there {sum(undecided)} lean"
-    assert said in text
-    p = []
-    for key in places:
-        values = [
-            [unit["decided"] for unit in run[key].pairs if unit["decided"] is not None]
-            for run in runs
+    text = " ".join(IN_PLACE["evidence.md"].read_text(encoding="utf-8").split())
+    record, *others = runs
+    places = [key for key, r in record.items() if r.kind != "invariant"]
+    order, said = ("supported", "inconclusive", "refuted"), []
+    for name, run in zip(REPLICATIONS, others, strict=True):
+        both = Counter((record[k].verdict, run[k].verdict) for k in places)
+        for verdict in order:
+            row = [both[verdict, other] for other in order]
+            cells = (f"{verdict}, {sum(row)}", name.removeprefix("digits-"), *row)
+            assert f"| {' | '.join(map(str, cells))} |" in text, cells
+        decided = sum(both[side, other] for side in SIDES for other in order)
+        lean = [
+            SIDES[record[k].verdict] == run[k].leaning
+            for k in places
+            if record[k].verdict in SIDES and run[k].verdict == "inconclusive"
         ]
-        if min(map(len, values)) >= 5 and min(map(np.ptp, values)) > 0:
-            p.append(ttest_ind(*values, equal_var=False).pvalue)
-    below = [f"{100 * np.mean(np.less(p, level)):.1f}%" for level in (0.05, 0.01)]
-    said = f"p < 0.05 (Welch) at {below[0]} of {len(p)} places with values that vary, "
-    assert f"{said}p < 0.01 at {below[1]}" in " ".join(text.split())
+        p = [value for k in places if (value := welch(record[k], run[k])) is not None]
+        below = [100 * np.mean(np.less(p, level)) for level in (0.05, 0.01)]
+        repeated = sum(both[side, side] for side in SIDES)
+        said.append((repeated, f"{sum(lean)} of {len(lean)}", *below))
+    repeated, leaning, *below = zip(*said, strict=True)
+    assert f"Of the {decided} places that the record decides" in text
+    assert f"they decide {repeated[0]} and {repeated[1]} likewise" in text
+    assert f"{' and '.join(leaning)} lean to the side of the record" in text
+    for level, shares in zip(("0.05 (Welch)", "0.01"), below, strict=True):
+        assert f"p < {level} at {' and '.join(f'{x:.1f}%' for x in shares)}" in text
+    said = (
+        f"Of {decided} decided verdicts they repeat {repeated[0]} and {repeated[1]}, "
+    )
+    assert f"{said}and reverse none" in " ".join(README.split())
+
+
+def test_no_verdict_of_a_run_is_another_ones_opposite(runs):
+    for key in runs[0]:
+        verdicts = {run[key].verdict for run in runs}
+        assert not {"supported", "refuted"} <= verdicts, key
+
+
+def welch(one, other):
+    """Return the p of two estimates' difference, None where values do not vary."""
+    values = [
+        [unit["decided"] for unit in result.pairs if unit["decided"] is not None]
+        for result in (one, other)
+    ]
+    if min(map(len, values)) < 5 or min(map(np.ptp, values)) == 0:
+        return None
+    return ttest_ind(*values, equal_var=False).pvalue
 
 
 def test_what_is_said_of_a_gpu_is_what_it_measured():
