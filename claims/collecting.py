@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -56,7 +57,8 @@ class Collector:
 
     def _take_folder(self) -> None:
         """Keep other sessions from the folder: results of both would be one file."""
-        if self._config.option.collectonly or self._lock.is_locked:
+        option = self._config.option
+        if option.collectonly or option.train_only or self._lock.is_locked:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -68,7 +70,12 @@ class Collector:
             ) from None
 
     def pytest_unconfigure(self) -> None:
-        self._lock.release()
+        if self._lock.is_locked:
+            Path(self._lock.lock_file).unlink(missing_ok=True)
+            self._lock.release()
+            for folder in (self._folder, self._folder.parent):
+                with suppress(OSError):  # it holds something
+                    folder.rmdir()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         reason = carried(report, NOT_RUN)

@@ -315,16 +315,16 @@ def test_fresh_seeds_are_taken_and_noted(tmp_path, monkeypatch):
         "nobody had looked at these seeds before."
     )
     other = seeds.take("digits", 4, "compare other", "abc")
-    assert [*other.seeds] == [*range(10_016, 10_024)]
+    assert [*other.seeds] == [*range(10_000_016, 10_000_024)]
     assert seeds.take("mnist", 4, "compare other", "abc").seeds[0] == 10_000_000
     [entry, _] = entries(tmp_path / "looked.toml", "digits")
     assert entry["why"] == "compare mine:match" and not entry["exploratory"]
-    again = seeds.take("digits", 8, "compare mine:match", "abc", first=10_002)
-    assert again.seeds[0] == 10_002 and len(again.before) == 2
+    again = seeds.take("digits", 8, "compare mine:match", "abc", first=10_000_002)
+    assert again.seeds[0] == 10_000_002 and len(again.before) == 2
     assert "some or all were looked at 2 times before, last on 20" in again.sentence
     assert "(compare other): whatever was chosen" in again.sentence
     last = seeds.take("digits", 4, "compare last", "abc")
-    assert last.seeds[0] == 10_024
+    assert last.seeds[0] == 10_000_024
 
 
 def test_the_public_ledger_counts_and_its_reserved_seeds_are_refused(
