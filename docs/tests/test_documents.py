@@ -196,6 +196,10 @@ def test_what_is_said_of_a_gpu_is_what_it_measured():
             name += f" in {way['at_once']} processes"
         rate, times = way["steps_per_second"], way["times_the_plain_loop"]
         assert f"| {name} | {rate:.1f} | {times:.2f} |" in text
+    trained = json.loads((records / "paper-training.json").read_text())["networks"][:2]
+    one, other = (network["seconds"] for network in trained)
+    epoch = (one + other) / 2 / 160
+    assert f"took {one:.0f} and {other:.0f} s; {epoch:.2f} s an epoch" in text
     found = {}
     for result in read(records / "paper.jsonl"):
         for name, value in result.pairs[0].items():
