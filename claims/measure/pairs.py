@@ -256,8 +256,14 @@ class Pair(Subject):
         With BatchNorm's running statistics, or of the parameters alone (the starred
         rows of Table 3 of arXiv 2402.05966).
         """
-        names = None if statistics else self.setting.parameters
-        return lmc.l2_distance(self.a.state, self.matched(method), names)
+
+        def measure() -> list[float]:
+            names = None if statistics else self.setting.parameters
+            return [lmc.l2_distance(self.a.state, self.matched(method), names)]
+
+        spec = {"method": method, "statistics": statistics}
+        [found] = self.values("distance", spec, measure)
+        return float(found)
 
     @cached_property
     def key(self) -> dict[str, Any]:

@@ -356,6 +356,19 @@ def test_reset_where_there_is_batchnorm(cache):
     assert pair.midpoint("none", "reset") == found
 
 
+def test_what_was_measured_is_found_without_an_export(cache, monkeypatch):
+    """Once it is all measured, a run would spend much of its time on exports."""
+
+    def seen():
+        setting = Bench(scales.get("digits"), 0, 2, "cpu").setting("bn-vgg")
+        pair = Pair(*(fresh(setting, seed) for seed in (2, 3)))
+        return pair.barrier("weights"), pair.distance("weights")
+
+    first = seen()
+    monkeypatch.setattr(lmc, "discover", None)
+    assert seen() == first
+
+
 def test_no_reset_without_batchnorm(mlp):
     """There the bare midpoint is meant."""
     pair = mlp.pairs()[0]
