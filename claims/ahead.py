@@ -80,6 +80,8 @@ def measure(task: Task) -> Measured:
                 place.claim.function(Trial(place, bench, task.seeds))
             except Exception as error:  # others may go on
                 errors[f"{place.claim.id} {place.name}"] = f"{error!r}"
+    for name in task.networks:
+        bench.setting(name).release()
     return Measured([*noted.values()], errors)
 
 

@@ -16,12 +16,17 @@ from fixtures.scales import Scale
 from fixtures.states import canonical
 from lmc.graph import State
 
+HELD = 2**27
+"""Bytes of networks that stay in memory after others were looked at: a worker sees a
+thousand in a run, and finds them again on the disk in milliseconds."""
+
 
 class Setting(Architecture):
     """The networks of one setting; missing ones are trained when they are looked at.
 
     From ``first_seed`` on, and ``seeds`` of them unless told otherwise.  ``failed`` are
-    those that were passed over, as far as is known.
+    those that were passed over, as far as is known; ``held`` counts bytes in memory
+    that can be found again.
     """
 
     def __init__(
@@ -30,8 +35,10 @@ class Setting(Architecture):
         super().__init__(name, recipe, images)
         self.first_seed, self.seeds = first_seed, seeds
         self.failed: list[int] = []
+        self.held = 0
         self._good: list[int] = []
         self._known: dict[int, Network] = {}
+        self._digests: dict[int, str] = {}
 
     def network(self, seed: int) -> Network:
         """Return the network of one seed, such as another one's origin."""
@@ -78,7 +85,8 @@ class Setting(Architecture):
         all networks, and the number of training images, if not all are looked at.
         """
         seeds = sorted(seeds)
-        bits = "".join(self._known[seed].digest for seed in seeds)
+        digests = self._digests | {s: n.digest for s, n in self._known.items()}
+        bits = "".join(digests[seed] for seed in seeds)
         found: dict[str, Any] = {
             "name": str(self.name),
             "key": self.recipe.key,
@@ -109,11 +117,20 @@ class Setting(Architecture):
         for seed, state in {**(others or {}), **states}.items():
             self._keep(seed, state)
         self._good = [*states]
+        self.held = 0  # these are nowhere else
+
+    def release(self) -> None:
+        """Hold no network any longer: each is looked for when it is asked for again."""
+        self._digests |= {seed: each.digest for seed, each in self._known.items()}
+        self._known.clear()
+        self._good = []
+        self.held = 0
 
     def _keep(self, seed: int, state: State) -> None:
         if seed not in self._known:
             own = canonical(state, self.device)
             self._known[seed] = Network(self, seed, own)
+            self.held += sum(value.nbytes for value in own.values())
 
 
 class Bench:
@@ -135,10 +152,19 @@ class Bench:
         self._settings: dict[str, Setting] = {}
 
     def setting(self, name: str) -> Setting:
-        """Return a setting's networks; under an alias, those of the setting itself."""
+        """Return a setting's networks; under an alias, those of the setting itself.
+
+        Those that were not asked for of late are released where there are many.
+        """
         own = self.scale.canonical(name)
-        if own not in self._settings:
-            self._settings[own] = Setting(
-                own, self.scale.recipe(own), self.images, self.first_seed, self.seeds
-            )
-        return self._settings[own]
+        found = self._settings.pop(own, None) or Setting(
+            own, self.scale.recipe(own), self.images, self.first_seed, self.seeds
+        )
+        others = [each for each in self._settings.values() if each.held]
+        held = sum(each.held for each in others)
+        while held > HELD:
+            oldest = others.pop(0)
+            held -= oldest.held
+            oldest.release()
+        self._settings[own] = found
+        return found

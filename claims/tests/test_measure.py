@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import lmc
-from claims.measure import Bench, Network, Pair, Repair, architecture
+from claims.measure import Bench, Network, Pair, Repair, architecture, bench
 from claims.measure.features import fresh
 from fixtures import datasets, scales, store
 
@@ -38,6 +38,35 @@ def test_pairs_share_no_network(mlp):
     """Four seeds give two pairs of different networks."""
     seeds = [network.seed for pair in mlp.pairs() for network in (pair.a, pair.b)]
     assert sorted(seeds) == [0, 1, 2, 3]
+
+
+def test_networks_that_others_follow_are_released_and_found_again(cache, monkeypatch):
+    """A worker sees a thousand networks: only the last ones stay in memory."""
+    monkeypatch.setattr(bench, "HELD", 0)
+    ours = Bench(scales.get("digits"), 0, 2, "cpu")
+    mlp = ours.setting("mlp")
+    [pair] = mlp.pairs()
+    before, found = mlp.provenance([0, 1]), pair.endpoints()
+    assert mlp.held == sum(v.nbytes for n in mlp.networks() for v in n.state.values())
+    assert ours.setting("mlp") is mlp and mlp.held > 0  # no other was asked for
+    ours.setting("mlp-lr0.001").networks(1)
+    assert mlp.held == 0 and mlp.provenance([0, 1]) == before
+    assert pair.endpoints() == found  # it goes on where it is in use
+    [again] = ours.setting("mlp").pairs()
+    assert again.a is not pair.a and again.digests == pair.digests
+    assert mlp.held > 0 and mlp.provenance([0, 1]) == before
+
+
+def test_networks_that_were_given_stay(cache, monkeypatch):
+    """They can't be found again."""
+    monkeypatch.setattr(bench, "HELD", 0)
+    ours = Bench(scales.get("digits"), 0, 2, "cpu")
+    mlp = ours.setting("mlp")
+    given = {7: fresh(mlp, 7).state, 9: fresh(mlp, 9).state}
+    mlp.take(given)
+    for name in ("mlp-lr0.001", "minimal-logistic"):
+        ours.setting(name).networks(1)
+    assert [network.seed for network in mlp.networks()] == [7, 9]
 
 
 def test_midpoint(mlp):
