@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from claims import again, calibrate
+from claims import again, calibrate, joining
 from claims.compare import command as compare_command
 from claims.expected import acceptance
 from claims.measure import memory
@@ -80,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_accept(commands)
     _add_again(commands)
     _add_calibrate(commands)
+    _add_join(commands)
     compare_command.add_parser(commands)
     reproduction_command.add_command(commands)
     nights.add_commands(commands, _positive)
@@ -186,6 +187,24 @@ def _add_calibrate(commands: Any) -> None:
         help="most places that are listed (default: %(default)s)",
     )
     command.set_defaults(run=calibrate.report)
+
+
+def _add_join(commands: Any) -> None:
+    command = commands.add_parser(
+        "join",
+        help="decide claims by networks that came in lots, measured one by one",
+        description="Put the results of several lots of networks at one scale together "
+        "and decide each claim by all of them, as its test would. Exit 0 when it is "
+        "written, 2 when the lots can't be joined.",
+        epilog="example: python -m claims join lot1.jsonl lot2.jsonl --out both.jsonl",
+    )
+    command.add_argument(
+        "paths", type=Path, nargs="+", metavar="RESULTS", help="of two or more lots"
+    )
+    command.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="a new file of results"
+    )
+    command.set_defaults(run=joining.join)
 
 
 def _positive(text: str) -> int:

@@ -224,7 +224,7 @@ def read_runs(paths: Sequence[Path]) -> tuple[str, list[dict[Key, Result]]]:
         There are fewer than two, they are of several scales, or share seeds.
     """
     if len(paths) < 2:
-        raise ValueError("calibrate draws records and runs from two or more runs")
+        raise ValueError("one run is not enough: give the results of two or more")
     runs = [results.newest(results.read(path)) for path in paths]
     names = sorted({r.scale for run in runs for r in run})
     if len(names) != 1:

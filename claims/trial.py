@@ -17,6 +17,9 @@ from reports.results import check_curves
 
 Floats = np.ndarray
 
+LACKING = "networks that decide are there"
+"""How a premise ends that fails for their number alone."""
+
 
 class Columns(dict[str, Floats]):
     """Named columns, one value per unit each; a column is an attribute too.
@@ -293,7 +296,7 @@ class Trial:
         fixed = self.place.count()
         if not self.scale.in_lots or self._count >= fixed:
             return ""
-        return f"{self._count} of the {fixed} networks that decide are there"
+        return f"{self._count} of the {fixed} {LACKING}"
 
     def _rule(self, values: ArrayLike) -> Decision:
         place = self.place

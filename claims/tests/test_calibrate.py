@@ -218,7 +218,7 @@ def test_verdicts_are_counted_over_all_pairs_of_runs():
 @pytest.mark.parametrize(
     ("second", "message"),
     [
-        (None, "calibrate draws records and runs from two or more runs"),
+        (None, "one run is not enough: give the results of two or more"),
         ({"scale": "mnist"}, "the runs are of several scales, digits, mnist"),
         ({}, "share networks, such as mlp seed 100: give runs on disjoint seeds"),
     ],
