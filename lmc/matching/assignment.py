@@ -7,7 +7,6 @@ and the best assignments of everything inside.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -80,7 +79,7 @@ class Assignment:
         name = branch.group.name
         if outer is None:
             self._weigh(branch)
-            self.moved[name] = self._best(self._worth[name])
+            self.moved[name] = self._best(self._worth[name][None])[0]
         else:
             self._worth = dict(scores)
             self.moved[name] = outer[name]
@@ -92,34 +91,26 @@ class Assignment:
         for inner in branch.inside:
             self._weigh(inner)
             cells = _cells(self._worth[inner.group.name], inner.group.size)
-            worth = worth + torch.tensor(
-                [[self._value(cell) for cell in row] for row in cells],
-                dtype=worth.dtype,
-            )
+            chosen = self._best(cells.flatten(0, 1)).view(cells.shape[:-1])
+            worth = worth + cells.gather(3, chosen[..., None]).sum((2, 3))
         self._worth[branch.group.name] = worth
 
     def _settle(self, branch: Branch) -> None:
         """Assign what is inside, now that the pairs of outer units are known."""
-        outer = self.moved[branch.group.name].tolist()
+        outer = self.moved[branch.group.name]
         for inner in branch.inside:
             name, size = inner.group.name, inner.group.size
             if inner.inside and name in self._outer:
                 self.moved[name] = self._outer[name]
             else:
                 cells = _cells(self._worth[name], size)
-                self.moved[name] = torch.cat(
-                    [
-                        theirs * size + self._best(cells[own, theirs])
-                        for own, theirs in enumerate(outer)
-                    ]
-                )
+                found = self._best(cells[torch.arange(len(outer)), outer])
+                self.moved[name] = (outer[:, None] * size + found).flatten()
             self._settle(inner)
 
-    def _value(self, cell: Tensor) -> float:
-        return float(cell[torch.arange(len(cell)), self._best(cell)].sum())
-
     def _best(self, scores: Tensor) -> Tensor:
-        self.solves += 1
+        """Return the columns of several matrices' rows."""
+        self.solves += len(scores)
         return best(scores)
 
 
@@ -143,28 +134,30 @@ def best(scores: Tensor) -> Tensor:
     Parameters
     ----------
     scores
-        Square matrix on the CPU.
+        Square matrices on the CPU, ``(..., rows, columns)``: small ones are prepared
+        together.
 
     Returns
     -------
     Tensor
-        Int64 ``(rows,)``.
+        Int64 ``(..., rows)``.
 
     Examples
     --------
     >>> best(torch.tensor([[1.0, 1.0 + 1e-12], [1.0 - 1e-12, 1.0]]))
     tensor([0, 1])
     """
-    values = scores.numpy()
-    size = len(values)
-    largest = max(-float(values.min()), float(values.max())) if size else 0.0
-    exponent = 0
-    if 0 < largest < math.inf:
-        # By a power of two, which loses no bit and which noise hardly changes; cut at
-        # thirds, where no short binary fraction lies for noise to push over.
-        exponent = min(STEP_BITS - math.frexp(largest)[1], 1023)
+    if not scores.numel():
+        return torch.zeros(scores.shape[:-1], dtype=torch.int64)
+    size = scores.shape[-1]
+    values = scores.reshape(-1, size, size).numpy()
+    largest = np.maximum(-values.min((1, 2)), values.max((1, 2)))
+    # By a power of two, which loses no bit and which noise hardly changes; cut at
+    # thirds, where no short binary fraction lies for noise to push over.
+    exponents = np.minimum(STEP_BITS - np.frexp(largest)[1], 1023)
+    exponents[~((largest > 0) & np.isfinite(largest))] = 0
     steps = values.astype(np.float64)
-    steps *= math.ldexp(1.0, exponent)
+    steps *= np.ldexp(1.0, exponents)[:, None, None]
     steps += 1 / 3
     np.floor(steps, out=steps)
     # Less than a step in all, and largest where equal units keep their order.
@@ -172,7 +165,9 @@ def best(scores: Tensor) -> Tensor:
     place = np.arange(size, dtype=np.float64)
     steps += np.outer(place, place)
     # Negated in place: the solver would copy what it is to maximize.
-    return torch.from_numpy(linear_sum_assignment(np.negative(steps, out=steps))[1])
+    np.negative(steps, out=steps)
+    columns = np.stack([linear_sum_assignment(each)[1] for each in steps])
+    return torch.from_numpy(columns).view(scores.shape[:-1])
 
 
 def _cells(matrix: Tensor, size: int) -> Tensor:

@@ -57,6 +57,18 @@ def test_any_size(scale):
     assert best(scores).tolist() == [1, 0]
 
 
+def test_several_at_once():
+    """Each by its own largest score; none of them, and those without units, too."""
+    generator = torch.Generator().manual_seed(0)
+    scales = torch.tensor([1e-200, 0.0, 1.0, 1e200], dtype=torch.float64)
+    scores = torch.randn(3, 4, 5, 5, generator=generator).double()
+    scores = scores * scales[:, None, None]
+    alone = [[best(scores[i, j]).tolist() for j in range(4)] for i in range(3)]
+    assert best(scores).tolist() == alone
+    assert best(scores[:0]).shape == (0, 4, 5)
+    assert best(scores[..., :0, :0]).shape == (3, 4, 0)
+
+
 def test_activations_with_dead_and_equal_units():
     """Noise in a network's last bits moves no dead or duplicated unit."""
     model = MLP((6, 12, 3)).eval()
