@@ -114,18 +114,15 @@ def joined(place: Place, lots: Sequence[Result]) -> Result:
                 f"quantity or by another rule, {' of '.join(_asked(vars(lot)))}; now "
                 f"{' of '.join(_asked(trial.record))}: measure them again"
             )
+    commits = [lot.commit for lot in lots]
+    decided = trial.record.keys() & vars(lots[-1]).keys()
     fields = {
-        **{
-            field: trial.record[field] for field in trial.record.keys() & vars(lots[-1])
-        },
+        **{field: trial.record[field] for field in decided},
         "fixtures": networks,
         "first_seed": seeds,
         "machine": _all_of([lot.machine for lot in lots]),
         "versions": _all_of([lot.versions for lot in lots]),
-        # One of code that was changed is "", and so is that of all, then.
-        "commit": _listed(lot.commit for lot in lots)
-        if all(lot.commit for lot in lots)
-        else "",
+        "commit": _listed(commits) if all(commits) else "",  # "": it was changed
         "measured_at": max(lots, key=lambda lot: lot.when).measured_at,
         "seconds": sum(lot.seconds or 0.0 for lot in lots),
     }

@@ -25,8 +25,8 @@ class Setting(Architecture):
     """The networks of one setting; missing ones are trained when they are looked at.
 
     From ``first_seed`` on, and ``seeds`` of them unless told otherwise.  ``failed`` are
-    those that were passed over, as far as is known; ``held`` counts bytes in memory
-    that can be found again.
+    those that were passed over, as far as is known; ``held`` counts their bytes in
+    memory; those that were ``given``, see `take`, are nowhere else.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Setting(Architecture):
         super().__init__(name, recipe, images)
         self.first_seed, self.seeds = first_seed, seeds
         self.failed: list[int] = []
-        self.held = 0
+        self.held, self.given = 0, False
         self._good: list[int] = []
         self._known: dict[int, Network] = {}
         self._digests: dict[int, str] = {}
@@ -116,15 +116,13 @@ class Setting(Architecture):
         """
         for seed, state in {**(others or {}), **states}.items():
             self._keep(seed, state)
-        self._good = [*states]
-        self.held = 0  # these are nowhere else
+        self._good, self.given = [*states], True
 
     def release(self) -> None:
         """Hold no network any longer: each is looked for when it is asked for again."""
         self._digests |= {seed: each.digest for seed, each in self._known.items()}
         self._known.clear()
-        self._good = []
-        self.held = 0
+        self._good, self.held, self.given = [], 0, False
 
     def _keep(self, seed: int, state: State) -> None:
         if seed not in self._known:
@@ -160,7 +158,7 @@ class Bench:
         found = self._settings.pop(own, None) or Setting(
             own, self.scale.recipe(own), self.images, self.first_seed, self.seeds
         )
-        others = [each for each in self._settings.values() if each.held]
+        others = [each for each in self._settings.values() if not each.given]
         held = sum(each.held for each in others)
         while held > HELD:
             oldest = others.pop(0)

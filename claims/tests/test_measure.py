@@ -64,6 +64,7 @@ def test_networks_that_were_given_stay(cache, monkeypatch):
     mlp = ours.setting("mlp")
     given = {7: fresh(mlp, 7).state, 9: fresh(mlp, 9).state}
     mlp.take(given)
+    mlp.network(0)  # of the store, beside them
     for name in ("mlp-lr0.001", "minimal-logistic"):
         ours.setting(name).networks(1)
     assert [network.seed for network in mlp.networks()] == [7, 9]
