@@ -16,7 +16,7 @@ from fixtures.scales import Scale
 from fixtures.states import canonical
 from lmc.graph import State
 
-HELD = 2**27
+HELD = 2**26
 """Bytes of networks that stay in memory after others were looked at: a worker sees a
 thousand in a run, and finds them again on the disk in milliseconds."""
 
