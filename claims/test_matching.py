@@ -249,7 +249,7 @@ def test_parts_of_a(trial):
 
 
 @claim(
-    source=raised(V1, "sections 3 and 4.3 (weight matching is NP-hard)"),
+    source=raised(V1, "its sections 3 and 4.3 (weight matching is NP-hard)"),
     quantity="relative gain of the objective",
     rule=superiority(GAIN),
     settings="plain-vgg",
@@ -263,7 +263,7 @@ def test_better_optimum_exists(trial):
 
 
 @claim(
-    source=raised(V1, "section 4.2: knowledge retained is enough"),
+    source=raised(V1, "its section 4.2: knowledge retained is enough"),
     quantity="barrier by a single descent minus by the best of ten, after RESCALE",
     rule=equivalence(COMPARABLE),
     settings="plain-vgg",

@@ -2,7 +2,8 @@
 
 The two networks of a pair have one initialization (or, if spawned, one parent), see
 the training data in different orders, and are interpolated without a permutation.
-Training ends at one training loss everywhere.
+Training ends at one training loss: 0.05; on all of MNIST 0.1, and 0.3 for logistic
+regression, which comes no further.
 """
 
 from functools import partial
@@ -20,7 +21,7 @@ STABLE = 2.0
 Frankle et al. (arXiv 1912.05671, section 3) call networks stable below 2%."""
 
 SHARE = 0.02
-"""Of the accuracy above chance: where that is nearly 100%, what `STABLE` is."""
+"""Of the accuracy above chance: 1.8 points of ten classes' 90."""
 
 HARDEST = f"-cifar10-{SAMPLES}"
 """How settings of the claim on data sets end: they are at scale mnist alone."""
@@ -106,7 +107,7 @@ def test_mlp_connected(trial):
 
 
 @connected(
-    source=raised("2312.09832", "question 1, of an even simpler model"),
+    source=raised("2312.09832", "question 1 of a summary of it"),
     settings="minimal-logistic",
     rule=equivalence(STABLE),
 )
@@ -144,7 +145,7 @@ def test_sparsity(trial):
     decide_preserved(trial)
 
 
-# Not after the smallest rate, 0.0003, which is said to restore connectivity (below).
+# Not after the smallest rate, 0.0003, which is to restore connectivity (below).
 @compared(
     rule=superiority(STABLE),
     settings="minimal-mlp",
@@ -184,13 +185,13 @@ def test_warmup_restores(trial):
 
 
 @compared(
-    source=paper("1912.05671", "section 3; arXiv:2312.09832, summary"),
+    source=paper("1912.05671", "section 3"),
     rule=superiority(),
     settings=f"{FASTEST} {CONV}",
     uses=lambda place: (place.setting, place.setting.spawned),
 )
 def test_later_spawn_restores(trial):
-    """Networks that part after the first epochs have a lower error barrier than those
+    """Networks that part after the first epoch have a lower error barrier than those
     that part at initialization."""
     decide_difference(trial, lowered=True)
 

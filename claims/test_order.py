@@ -58,7 +58,7 @@ def order(levels, **declared):
     """Declare a claim about the difference's change over settings by their level."""
     return partial(
         claim,
-        source=raised("2402.05966v1", "section 4.1", tables=("1", "4", "5")),
+        source=raised("2402.05966v1", "its section 4.1", tables=("1", "4", "5")),
         contrast="rescale - repair",
         quantity="change of RESCALE minus REPAIR, test accuracy at the midpoint",
         rule=trend("rising"),

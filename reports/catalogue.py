@@ -17,6 +17,9 @@ CATALOGUE = Path(__file__).parents[1] / "claims" / "papers"
 
 KINDS = ("I", "E", "I/E")
 
+PAPER = "the paper"
+"""Whose words quotes are, unless the file says otherwise."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -41,6 +44,8 @@ class Entry:
         Why there are none, or "".
     scale
         The one whose results alone decide it; "" for all.
+    quoted
+        Whose words its quote is.
     """
 
     id: str
@@ -53,13 +58,14 @@ class Entry:
     tests: tuple[str, ...]
     reason: str
     scale: str = ""
+    quoted: str = PAPER
 
     def among(self, results: Iterable[Result], test: str) -> list[Result]:
         """Return the results of one of its tests that decide it."""
         return [r for r in results if r.id == test and self.scale in ("", r.scale)]
 
 
-OPTIONAL = ("scale",)
+OPTIONAL = ("scale", "quoted")
 KEYS = [field.name for field in fields(Entry)[2:] if field.name not in OPTIONAL]
 
 
@@ -112,11 +118,12 @@ def read_papers(folder: str | os.PathLike[str] = CATALOGUE) -> list[Paper]:
         except ValueError as error:  # TOML's own, or bytes that are no text
             raise ValueError(f"{path} is no TOML: {error}") from None
         entries = {}
+        of_all = {"quoted": held["quoted"]} if "quoted" in held else {}
         for name, table in held.get("entries", {}).items():
             if name in found:
                 where = f"{found[name].paper}.toml"
                 raise ValueError(f"{path}, {name!r}: stands in {where} too; rename one")
-            entries[name] = found[name] = _entry(path, name, table)
+            entries[name] = found[name] = _entry(path, name, table, of_all)
         papers.append(_paper(path, held, entries))
     return sorted(papers, key=lambda paper: -len(paper.entries))  # stable
 
@@ -149,14 +156,15 @@ def _paper(path: Path, held: dict[str, Any], entries: dict[str, Entry]) -> Paper
     return Paper(path.stem, **told, abstract=(*abstract,), entries=(*entries.values(),))
 
 
-def _entry(path: Path, name: str, table: Any) -> Entry:
-    """Check one entry of a paper."""
+def _entry(path: Path, name: str, table: Any, of_all: dict[str, Any]) -> Entry:
+    """Check one entry of a paper, and what its file says of all of them."""
 
     def wrong(what: str) -> ValueError:
         return ValueError(f"{path}, {name!r}: {what}")
 
     if not isinstance(table, dict):
         raise wrong(f"expected a table, got {table!r}")
+    table = of_all | table
     if missing := [key for key in KEYS if key not in table]:
         raise wrong(f"missing {_quoted(missing)}; an entry needs {_quoted(KEYS)}")
     if unknown := [key for key in table if key not in (*KEYS, *OPTIONAL)]:

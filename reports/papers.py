@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from textwrap import wrap
 
-from reports.catalogue import Entry, Paper
+from reports.catalogue import PAPER, Entry, Paper
 from reports.coverage import summary
 from reports.results import Result
 from reports.scales import scales_of
@@ -144,7 +144,8 @@ def text(paper: Paper, results: Sequence[Result], width: int = 80) -> str:
         lines += ["", *wrap(entry.sentence, width)]
         lines += _below(f"{said}{entry.where}", width)
         if entry.quote:
-            lines += _below(f'"{" ".join(entry.quote.split())}"', width)
+            by = "" if entry.quoted == PAPER else f"{entry.quoted}: "
+            lines += _below(f'{by}"{" ".join(entry.quote.split())}"', width)
         if not entry.tests:
             lines += _below(f"can't be asked: {entry.reason}", width)
         elif not finding.results:

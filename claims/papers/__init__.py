@@ -25,7 +25,8 @@ and spread. A row without scale, setting or variant is about every one; a list n
 several, and "" in it claims without variants. A label with ``(2nd)`` marks a secondary
 review's numbers: shown, but never an effect.
 
-An entry may name the ``scale`` whose results alone decide it.
+An entry may name the ``scale`` whose results alone decide it.  With ``quoted = "a
+summary of it"`` in an entry, or at the top for all, quotes are not the paper's words.
 """
 
 import ast
@@ -86,7 +87,7 @@ class Source:
                 )
 
     def __str__(self) -> str:
-        where = f"raised by its {self.where}" if self.raised else self.where
+        where = f"raised by {self.where}" if self.raised else self.where
         *first, last = [t for t in self.tables if t.isdigit()] or [""]
         table = f"Tables {', '.join(first)} and {last}" if first else f"Table {last}"
         others = [t for t in self.tables if not t.isdigit() and t not in self.where]

@@ -222,5 +222,7 @@ def test_the_record_knows_the_claim_before_it_is_measured():
 
 
 def test_questions_of_our_own_have_no_numbers():
-    place = Place(made(source=raised("2402.05966v1", "section 5")), DIGITS, "mlp", "")
+    place = Place(
+        made(source=raised("2402.05966v1", "its section 5")), DIGITS, "mlp", ""
+    )
     assert place.effect is None and place.margin == 1.0

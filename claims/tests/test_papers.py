@@ -322,7 +322,7 @@ def test_sources_in_words(made_up):
         str(paper("p", "in Fig. 2", ("Fig. 2", "1"))) == "arXiv:p, in Fig. 2, Table 1"
     )
     assert str(paper("p", "Theorem")) == "arXiv:p, Theorem"
-    assert str(raised("p", "section 1")) == "arXiv:p, raised by its section 1"
+    assert str(raised("p", "its section 1")) == "arXiv:p, raised by its section 1"
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,20 @@ def test_one_sentence():
     assert "every place" in in_words(findings(PAPER, results()[:1]))
 
 
+def test_whose_words_a_quote_is(tmp_path):
+    """Where a summary was read alone, its words are not shown as the paper's."""
+    [entry] = [e for e in PAPER.entries if e.id == "renormalization/repair"]
+    assert entry.quoted == "the paper"
+    file = tmp_path / "1234.56789.toml"
+    file.write_text('quoted = "a summary"\n' + (CATALOGUE / "1234.56789v1.toml").read_text())
+    [other] = read_papers(tmp_path)
+    assert {e.quoted for e in other.entries} == {"a summary"}
+    assert f'a summary: "{entry.quote}"' in " ".join(text(other, results()).split())
+    file.write_text(file.read_text().replace('"a summary"', "1"))
+    with pytest.raises(ValueError, match="'quoted' must be a string, got 1"):
+        read_papers(tmp_path)
+
+
 def test_text_of_a_paper():
     """By hand: sentence, where, quote, and of each claim the paper's value."""
     told = text(PAPER, results(), 80).split("\n")
