@@ -246,13 +246,15 @@ recovered = partial(
     rule=noninferiority(TENTH),
     settings="plain-vgg plain-resnet bn-vgg bn-resnet",
 )
-UNTIL = "until 90% training accuracy, scored every 10 or fewer, for at most 30 epochs"
+UNTIL = "until 90% training accuracy, scored every 10 or fewer, or given up"
 
 
 def retrained(trial, *starts):
     """Return the retrainings of all pairs, by start."""
-    pairs = trial.pairs()
-    return [[features.recovery(pair, start) for pair in pairs] for start in starts]
+    pairs, most = trial.pairs(), trial.scale.retraining_epochs
+    return [
+        [features.recovery(pair, start, most) for pair in pairs] for start in starts
+    ]
 
 
 def faster(trial, other, name):

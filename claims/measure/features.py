@@ -4,7 +4,8 @@ Measured on endpoints, midpoints, pruned networks and networks before training; 
 training set, in evaluation mode.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -204,9 +205,6 @@ def activation_size(network: Network) -> float:
 REACHED = 90.0
 """Training accuracy in percent that ends a retraining, as in arXiv 2402.05966."""
 
-EPOCHS = 30
-"""After which a retraining is given up: its budget."""
-
 SCORES = 39
 """In an epoch at least, where that is possible: the paper's one in every 10 of 391."""
 
@@ -242,7 +240,7 @@ class Recovery:
     test: float
 
 
-def recovery(pair: Pair, start: str) -> Recovery:
+def recovery(pair: Pair, start: str, epochs: int) -> Recovery:
     """Retrain a pair's midpoint or a fresh network until 90% training accuracy.
 
     Learning rate 0.01, momentum 0.9, weight decay 1e-4, batches of 128 without
@@ -253,6 +251,8 @@ def recovery(pair: Pair, start: str) -> Recovery:
     ----------
     start
         ``"fresh"`` for A's initialization; else how the midpoint is matched.
+    epochs
+        After which it is given up.
     """
     setting = pair.setting
 
@@ -260,15 +260,17 @@ def recovery(pair: Pair, start: str) -> Recovery:
         device = setting.device
         images, labels = training.dataset_of(setting.recipe).tensors("train", device)
 
-        def batches(epoch: int) -> list[tuple[Tensor, Tensor]]:
+        def batches(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
             seed = stream(f"retraining {epoch}", pair.a.seed)
             order = torch.Generator().manual_seed(seed)
             rows = torch.randperm(len(images), generator=order).to(device)
-            return [(images[part], labels[part]) for part in rows.split(BATCH)]
+            # One by one: all of CIFAR-10's would be another 614 MB.
+            for part in rows.split(BATCH):
+                yield images[part], labels[part]
 
         train = setting.batches("train")
-        epoch = len(batches(0))
-        budget = EPOCHS * epoch
+        steps_of_epoch = math.ceil(len(images) / BATCH)
+        budget = epochs * steps_of_epoch
         found = retrain(
             setting.model,
             state,
@@ -278,7 +280,7 @@ def recovery(pair: Pair, start: str) -> Recovery:
             lr=0.01,
             momentum=0.9,
             weight_decay=1e-4,
-            every=steps_between(epoch),
+            every=steps_between(steps_of_epoch),
             max_steps=budget,
             curve=False,
         )
@@ -289,10 +291,12 @@ def recovery(pair: Pair, start: str) -> Recovery:
 
     if start == "fresh":
         start_of = fresh(setting, pair.a.seed)
-        found = start_of.measured("retraining", {}, lambda: retrained(start_of.state))
+        found = start_of.measured(
+            "retraining", {"epochs": epochs}, lambda: retrained(start_of.state)
+        )
     else:
         found = pair.at_midpoint(
-            "retraining", lambda middle: retrained(middle.state), start
+            "retraining", lambda middle: retrained(middle.state), start, epochs=epochs
         )
     steps, reached, test = found["value"].tolist()
     return Recovery(int(steps), bool(reached), test)
