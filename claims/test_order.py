@@ -243,7 +243,13 @@ def protocol(trial):
 
 
 cell = partial(
-    around, {}, settings=CELLS, variants=METHODS, uses=None, rule=superiority()
+    around,
+    {},
+    settings=CELLS,
+    variants=METHODS,
+    uses=None,
+    rule=superiority(),
+    networks=16,  # of the centre, as the headline; of the others there are ten
 )
 
 
@@ -283,10 +289,15 @@ def changed(trial, levels, sign=1):
     trial.decide(sign * (second - first), columns)
 
 
-@change(EARLIER)
-def test_later(trial):
-    """After all of its 40 epochs RESCALE is more ahead than after the first ten."""
-    changed(trial, EARLIER)
+# A first pair of the paper's own networks had it so, from 20 of 160 epochs on.
+@change(
+    EARLIER,
+    quantity="fall of RESCALE minus REPAIR, test accuracy at the midpoint",
+)
+def test_while_the_rate_is_high(trial):
+    """After ten of 40 epochs, before the learning rate first falls, RESCALE is more
+    ahead than at the end."""
+    changed(trial, EARLIER, sign=-1)
 
 
 @change(LONGER)

@@ -191,6 +191,7 @@ def without_matching(trial, repair):
     rule=superiority(BROKEN),
     settings="bn-vgg bn-resnet",
     variants=METHODS,
+    not_at={"cifar100": "20 points are nearly all that is left of 100 classes"},
 )
 def test_reset_restores_batchnorm(trial):
     """RESET improves BatchNorm networks' midpoint by tens of points: more than 20."""

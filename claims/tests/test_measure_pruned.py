@@ -120,7 +120,14 @@ def test_wood_fisher(mlp):
 
 
 @pytest.mark.parametrize(
-    ("images", "found"), [(50_000, (400, 125)), (60_000, (400, 150)), (1400, (80, 16))]
+    ("images", "found"),
+    [
+        (50_000, (400, 125)),
+        (60_000, (400, 150)),
+        (6400, (400, 16)),
+        (2560, (160, 16)),
+        (1400, (80, 16)),
+    ],
 )
 def test_mini_batches_of_wood_fisher(images, found):
     """As many as the paper's where there are images for them."""

@@ -102,7 +102,7 @@ def test_cells_stand_side_by_side_with_the_papers():
             cell("plain-vgg-wd5", high),
             cell("plain-vgg", high, id="order/uncorrected-cell"),
             cell("plain-vgg", low, variant="activations"),
-            made(id="order/later"),  # a change is no cell
+            made(id="order/while-the-rate-is-high"),  # a change is no cell
         ]
     )
     assert (corrected.factor, corrected.where) == ("networks", "weights")

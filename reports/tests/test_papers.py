@@ -81,7 +81,9 @@ def test_whose_words_a_quote_is(tmp_path):
     [entry] = [e for e in PAPER.entries if e.id == "renormalization/repair"]
     assert entry.quoted == "the paper"
     file = tmp_path / "1234.56789.toml"
-    file.write_text('quoted = "a summary"\n' + (CATALOGUE / "1234.56789v1.toml").read_text())
+    file.write_text(
+        'quoted = "a summary"\n' + (CATALOGUE / "1234.56789v1.toml").read_text()
+    )
     [other] = read_papers(tmp_path)
     assert {e.quoted for e in other.entries} == {"a summary"}
     assert f'a summary: "{entry.quote}"' in " ".join(text(other, results()).split())
