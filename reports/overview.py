@@ -68,12 +68,18 @@ def short(result: Result) -> str:
     """Write a verdict in few words; a leaning stands for an inconclusive one."""
     if result.status.key == "contradicts":
         return f"{result.verdict}, contradicts"
-    return f"leans {result.leaning}" if result.leaning else result.verdict
+    return f"leans {result.leaning}" if result.leaning else result.outcome
+
+
+def in_common(results: Sequence[Result]) -> str:
+    """Return the label that all results have; "" where they differ."""
+    found = {r.label for r in results}
+    return found.pop() if len(found) == 1 else ""
 
 
 def standing(results: Sequence[Result]) -> float | None:
     """Return how far results speak for a claim, from -1 to 1: to sort by."""
-    decided = [r for r in results if r.verdict != "error"]
+    decided = [r for r in results if r.verdict != "error" and not r.progress]
     if not decided:
         return None
     sides = Counter(r.verdict for r in decided)
@@ -123,26 +129,38 @@ def outcome(claims: Sequence[Claim]) -> list[str]:
         return ["No claim has been decided yet."]
     empirical = [r for r in results if r.kind != "invariant"]
     found = Counter(r.verdict for r in empirical)
+    waiting = [r for r in empirical if r.status.key == "waiting"]
+    undecided = found["inconclusive"] - len(waiting)
     leaning = sum(bool(r.leaning) for r in empirical if r.verdict == "inconclusive")
     scales = scales_of(results)
-    at = f"at {_and(scales)}"
     told = [
         f"{_many(len(claims), 'claim')}, measured at {_many(len(results), 'place')} "
-        f"(settings and variants) {at}.",
+        f"(settings and variants) at scale{'s' if len(scales) > 1 else ''} "
+        f"{_and(scales)}.",
     ]
     if empirical:
         told.append(
             f"Of {_many(len(empirical), 'empirical result')} {found['supported']} are "
-            f"supported, {found['refuted']} refuted and {found['inconclusive']} "
+            f"supported, {found['refuted']} refuted and {undecided} "
             "inconclusive" + (f", {leaning} of which lean." if leaning else ".")
+        )
+    for scale in scales_of(waiting):
+        at = [r.progress for r in waiting if r.scale == scale]
+        told.append(
+            f"{len(at)} {'has' if len(at) == 1 else 'have'} no verdict yet: scale "
+            f"{scale} has {' or '.join(dict.fromkeys(at))} so far."
         )
     exact = [r for r in results if r.kind == "invariant"]
     if exact:
         broken = sum(r.verdict != "supported" for r in exact)
+        supported = found["supported"] + len(exact) - broken
         told.append(
-            f"All {len(exact)} invariants hold up to rounding."
-            if not broken
-            else f"{broken} of {len(exact)} invariants are broken."
+            (
+                f"{broken} of {len(exact)} invariants are broken"
+                if broken
+                else f"All {len(exact)} invariants hold up to rounding"
+            )
+            + (f"; in all {supported} results are supported." if empirical else ".")
         )
     red = [r for r in results if r.status.key == "contradicts"]
     errors = found["error"] + sum(r.verdict == "error" for r in exact)

@@ -221,6 +221,7 @@ def _environment() -> jinja2.Environment:
         "forest": forest,
         "statuses": STATUSES,
         "tally": overview.tally,
+        "in_common": overview.in_common,
         "short": overview.short,
         "standing": overview.standing,
         "span": overview.span,

@@ -320,6 +320,19 @@ def test_other_numbers_of_the_paper_do_not_stand_for_the_measured_one():
     assert "midpoint: VGG16" in made_here[claim_file(made().id)]
 
 
+def test_what_tiles_count_is_what_the_outcome_says():
+    """Invariants are among the supported, and the sentence says so."""
+    exact = {"kind": "invariant", "rule": "exact"}
+    held = [made(), made(setting="mlp", **exact), made(setting="bn-vgg", **exact)]
+    first = report(held)["index.html"]
+    assert "All 2 invariants hold up to rounding; in all 3 results are " in first
+    assert "<b>3</b>supported</button>" in first
+    broken = made(setting="ln-vgg", verdict="refuted", **exact)
+    told = "1 of 3 invariants are broken; in all 3 results are supported."
+    assert told in report([*held, broken])["index.html"]
+    assert "up to rounding. " in report(held[1:])["index.html"]
+
+
 def test_error_is_shown(made_report):
     """The text of an error stands where the measurement would."""
     text = made_report["claims/matching.plain-nets-stay-broken.html"]

@@ -12,7 +12,7 @@ from reports.page import claim_file
 from reports.results import write
 from reports.scales import by_claim, scales_of
 from reports.terminal import lines, side_by_side
-from reports.tests.made_up import NO_PAPER, evidence, made, report
+from reports.tests.made_up import FIRST, NO_PAPER, evidence, made, report
 
 KNOWN = {"verdict": "refuted", "accepted": "refuted"}
 RESULTS = [  # by hand: both scales, digits alone, mnist alone
@@ -79,6 +79,58 @@ def test_an_error_is_no_other_verdict():
     """Only verdicts differ: a run that broke says nothing of the claim."""
     ((row,),) = by_claim([made(), made(scale="mnist", verdict="error", error="no")])
     assert not row.differs
+
+
+def test_too_few_units_are_no_other_verdict():
+    """Whatever one pair will be at eight, it differs from nothing yet."""
+    first = made(**FIRST, scale="paper")
+    ((row,),) = by_claim([made(), first])
+    assert not row.differs
+    ((row,),) = by_claim([made(), made(scale="mnist", verdict="refuted"), first])
+    assert row.differs
+
+
+def test_a_single_pair_is_told_apart():
+    """In words, cells, tiles and evidence, where it has neither interval nor spread."""
+    held = report([
+        made(), made(**FIRST, scale="paper"), made(setting="mlp", verdict="inconclusive")
+    ])  # fmt: skip
+    first = held["index.html"]
+    assert (
+        "Of 3 empirical results 1 are supported, 0 refuted and 1 inconclusive. 1 has "
+        "no verdict yet: scale paper has 1 of 8 pairs so far." in first
+    )
+    _, [(_, cells)] = rows_of(held)
+    assert cells[2] == "1 of 8 pairs, no verdict yet +1.2"
+    tile = r'<button[^>]*data-value="waiting"[^>]*><b>1</b>no verdict yet'
+    assert re.search(tile, first)
+    shown = held[claim_file(made().id)]
+    one = shown[shown.index('id="plain-vgg/weights@paper"') :]
+    one = one[: one.index("</details>\n<details class=")]
+    assert "Spread" not in one and "±" not in one and "(1.2, n = 1)" in one
+    assert "so far 1 is" in one and "Premise not met" not in one
+    assert shown.count("Spread") == 2
+
+
+def test_one_pair_has_curves_without_a_deviation():
+    """Neither a band nor a table of them."""
+    curves = {"names": ["7", "13"], "lines": {"": [[1.0, 2.0]]}}
+    shown = evidence([made(**FIRST | {"curves": curves})])
+    assert "<td>2" in shown and "±" not in shown
+
+
+def test_a_premise_that_is_not_met_is_said():
+    """At one place, at several alike, and among others by their counts."""
+    unmet = made(verdict="inconclusive", decision="premise not met: no gap (mean > 2)")
+    other = made(**vars(unmet) | {"setting": "mlp"})
+    [(_, cells)] = rows_of(report([unmet]))[1]
+    assert cells[1].startswith("premise not met ")
+    [(_, cells)] = rows_of(report([unmet, other]))[1]
+    assert cells[1].startswith("premise not met \N{MULTIPLICATION SIGN}2 ")
+    plain = made(setting="mlp", verdict="inconclusive")
+    [(facts, cells)] = rows_of(report([unmet, plain]))[1]
+    assert cells[1].startswith("inconclusive \N{MULTIPLICATION SIGN}2 ")
+    assert evidence([unmet]).count('inconclusive">premise not met</span>') == 2
 
 
 def test_a_claim_has_a_row_and_each_scale_a_column():
