@@ -1,4 +1,4 @@
-"""The README's table of what the papers' abstracts say: made of the record.
+"""The README's table of the papers' chief findings: made of the record.
 
 ``python -m docs.headlines`` writes it anew, after a record has been taken.
 """
@@ -20,7 +20,7 @@ BEGIN, END = "<!-- headlines: python -m docs.headlines -->\n", "<!-- end -->\n"
 FIRST = "plain-vgg weights"
 """The papers' first setting, shown rather than others."""
 
-HEADS = ("What an abstract says", "Verdicts", "One of them", "Measured", "Paper")
+HEADS = ("Chief findings", "Verdicts", "One of them", "Measured", "In the paper")
 
 
 def table(results: Sequence[Result]) -> str:

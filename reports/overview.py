@@ -41,7 +41,7 @@ class Claim:
 
     @property
     def headline(self) -> bool:
-        """Whether it decides what a paper's abstract says."""
+        """Whether it decides a chief finding of a paper."""
         return self.newest.id in headlines()
 
     def at(self, scale: str) -> list[Result]:
@@ -183,7 +183,7 @@ def _and(words: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Headline:
-    """A claim on what a paper's abstract says, with the results to be shown."""
+    """A claim on a chief finding of a paper, with the results to be shown."""
 
     claim: Claim
     shown: tuple[Result, ...]

@@ -20,7 +20,6 @@ from reports.results import (
 )
 from reports.tests.made_up import FIRST, made, session
 
-
 UNMET = {
     "verdict": "inconclusive",
     "decision": "premise not met: no gap (half) (mean > 2 points, alpha 0.005)",

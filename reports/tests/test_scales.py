@@ -92,9 +92,8 @@ def test_too_few_units_are_no_other_verdict():
 
 def test_a_single_pair_is_told_apart():
     """In words, cells, tiles and evidence, where it has neither interval nor spread."""
-    held = report([
-        made(), made(**FIRST, scale="paper"), made(setting="mlp", verdict="inconclusive")
-    ])  # fmt: skip
+    undecided = made(setting="mlp", verdict="inconclusive")
+    held = report([made(), made(**FIRST, scale="paper"), undecided])
     first = held["index.html"]
     assert (
         "Of 3 empirical results 1 are supported, 0 refuted and 1 inconclusive. 1 has "
@@ -128,7 +127,7 @@ def test_a_premise_that_is_not_met_is_said():
     [(_, cells)] = rows_of(report([unmet, other]))[1]
     assert cells[1].startswith("premise not met \N{MULTIPLICATION SIGN}2 ")
     plain = made(setting="mlp", verdict="inconclusive")
-    [(facts, cells)] = rows_of(report([unmet, plain]))[1]
+    [(_, cells)] = rows_of(report([unmet, plain]))[1]
     assert cells[1].startswith("inconclusive \N{MULTIPLICATION SIGN}2 ")
     assert evidence([unmet]).count('inconclusive">premise not met</span>') == 2
 
