@@ -33,7 +33,8 @@ def table(results: Sequence[Result]) -> str:
         one = next((r for r in beside if r.where == FIRST), beside[0])
         counts = Counter(r.verdict for r in found)
         verdicts = ", ".join(f"{counts[v]} {v}" for v in VERDICTS if counts[v])
-        rows.append((one.sentence, verdicts, one.where, one.measured, one.in_paper))
+        measured = f"{one.measured}<br><small>{one.quantity}</small>"
+        rows.append((one.sentence, verdicts, one.where, measured, one.in_paper))
     return "".join(f"| {' | '.join(_plain(cell) for cell in row)} |\n" for row in rows)
 
 

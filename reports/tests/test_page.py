@@ -8,6 +8,7 @@ from urllib.parse import unquote
 import pytest
 
 from reports import page
+from reports.catalogue import headlines
 from reports.coverage import RECORDS
 from reports.details import remark, seeds
 from reports.page import claim_file, pages
@@ -309,6 +310,15 @@ def test_disagreeing_tests_are_remarked_on(p, p_flip, n, told):
     found = remark(made(p=p, p_against=1 - p, p_flip=p_flip, n=n))
     assert bool(found) == bool(told) and told in found
     assert remark(made(p=None, p_against=None, p_flip=None)) == ""
+
+
+def test_a_value_has_its_quantity_beside_it():
+    """Of a claim of absence it is the other way round than its sentence sounds."""
+    quantity = "unmatched: bare midpoint minus REPAIR, test accuracy"
+    held = report([made(id=headlines()[0], quantity=quantity), made(quantity=quantity)])
+    told = f"Measured: {quantity}, in points</small>"
+    assert held["index.html"].count(told) == 3  # a chief finding, and each row
+    assert held["papers/1234.56789v1.html"].count(told) == 1
 
 
 def test_other_numbers_of_the_paper_do_not_stand_for_the_measured_one():
