@@ -103,12 +103,15 @@ def in_paper(results: Sequence[Result]) -> str:
     return _range([v for v in found.values() if v is not None])
 
 
-def share(results: Sequence[Result]) -> str:
-    """Write the shares of the paper's effect that were measured, as a range."""
+def shares(results: Sequence[Result]) -> dict[str, str]:
+    """Write the shares of the paper's effect measured at each scale, as a range."""
     found = [r for r in results if r.share is not None]
-    if len(found) < 2:
-        return found[0].of_effect if found else ""
-    return _range([r.share for r in found if r.share is not None])
+    told = {}
+    for scale in scales_of(found):
+        at = [r for r in found if r.scale == scale]
+        values = [r.share for r in at if r.share is not None]
+        told[scale] = _range(values) if len(at) > 1 else at[0].of_effect
+    return told
 
 
 def _range(values: Sequence[float], unit: str = "") -> str:

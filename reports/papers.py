@@ -146,7 +146,7 @@ def _came_out(results: Sequence[Result], width: int) -> list[str]:
     lines = []
     for scale in scales_of(results):
         at = [r for r in results if r.scale == scale]
-        lines += _below(f"{scale}: {summary(at)}", width, 4)
+        lines += _below(f"scale {scale}: {summary(at)}", width, 4)
         for r in at:
             if r.in_paper and r.estimate is not None:
                 share = f" ({r.of_effect} of it)" if r.of_effect else ""

@@ -113,10 +113,10 @@ def test_text_of_a_paper():
         "  appendix F.1, Table 4",
         '  "RESCALE is never worse"',
         "  renormalization/rescale-at-least-repair",
-        "    digits: supported 1",
+        "    scale digits: supported 1",
         "      ✓ plain-vgg weights: +1.2 [0.4, 2.0] points, in the paper 9.22 ± 4.16",
         "        (0.13 [0.04, 0.22] of it)",
-        "    mnist: inconclusive 1",
+        "    scale mnist: inconclusive 1",
     ]
     assert "  can't be asked: no scale trains on CIFAR-100" in told
     # Which findings are chief is our choice: where they stand the entry says.

@@ -135,10 +135,16 @@ def test_a_premise_that_is_not_met_is_said():
 def test_a_claim_has_a_row_and_each_scale_a_column():
     """Words, counts, ranges; where nothing was measured, nothing; the paper last."""
     heads, ((_, other), (_, claim)) = rows_of(report(RESULTS))
-    assert heads == ["Claim", "digits", "mnist", "Paper", "Share of its effect"]
+    assert heads == [
+        *("Claim", "Scale digits", "Scale mnist", "In the paper"),
+        "Share of its effect",
+    ]
     assert claim[1] == "1 1 -4.00 to 1.20"  # of the symbols that its style gives
     assert claim[2] == "supported +3.5 [2.5, 4.5]"
-    assert claim[3:] == ["9.22 ± 4.16", "0.13"]
+    assert claim[3:] == [
+        "9.22 ± 4.16",
+        "0.13 scale digits 0.13 [0.04, 0.22] scale mnist",
+    ]
     assert other[1] == "" and other[2] == "inconclusive +1.2 [0.4, 2.0]"
     assert other[3:] == ["", ""]
 
@@ -147,6 +153,16 @@ def test_several_places_of_one_verdict_are_counted():
     """The word once, with the number of places."""
     _, [(_, cells)] = rows_of(report([made(), made(setting="mlp")]))
     assert cells[1] == "supported \N{MULTIPLICATION SIGN}2 1.20"
+
+
+def test_the_scale_paper_is_not_the_papers_number():
+    """Heads of both, in every table that has both."""
+    held = report([made(scale="paper"), made()])
+    for path in ("index.html", "papers/1234.56789v1.html", claim_file(made().id)):
+        heads = re.findall(r"<th [^>]*>(?:<button[^>]*>)?([^<]*)<", held[path])
+        assert "In the paper" in heads and "Paper" not in heads, path
+        assert not re.search(r'"scale">paper<|<th scope="col">paper<', held[path])
+        assert ">scale paper</span>" in held[path] and "cale digits<" in held[path]
 
 
 def test_one_scale_names_none():
@@ -177,7 +193,7 @@ def test_evidence_of_each_scale_is_a_fold():
         r'<details class="place.*?</summary>', evidence(RESULTS), flags=re.DOTALL
     )
     assert len(folds) == 4
-    labels = [re.findall(r'class="scale">(\w+)<', fold) for fold in folds]
+    labels = [re.findall(r'class="scale">scale (\w+)<', fold) for fold in folds]
     assert labels == [["mnist"], ["digits"], ["mnist"], ["digits"]]
     assert ["as on record" in fold for fold in folds] == [False, True, False, False]
 
