@@ -8,7 +8,7 @@ from typing import Any
 
 from reports.catalogue import headlines
 from reports.forest import common
-from reports.results import STATUSES, Result, Status, counts, number
+from reports.results import STATUSES, Result, Status, counts, listed, number
 from reports.scales import Row, scales_of
 
 DECIMALS = ((100, 0), (10, 1), (0.1, 2))
@@ -139,7 +139,7 @@ def outcome(claims: Sequence[Claim]) -> list[str]:
     told = [
         f"{_many(len(claims), 'claim')}, measured at {_many(len(results), 'place')} "
         f"(settings and variants) at scale{'s' if len(scales) > 1 else ''} "
-        f"{_and(scales)}.",
+        f"{listed(scales)}.",
     ]
     if empirical:
         told.append(
@@ -176,12 +176,6 @@ def outcome(claims: Sequence[Claim]) -> list[str]:
 
 def _many(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'s' if count != 1 else ''}"
-
-
-def _and(words: Sequence[str]) -> str:
-    if len(words) < 2:
-        return "".join(words)
-    return f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 @dataclass(frozen=True)

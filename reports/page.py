@@ -218,6 +218,8 @@ def _environment() -> jinja2.Environment:
     )
     environment.globals |= {
         "plots": plots,
+        "mapped": flips.mapped,
+        "factors": flips.factors,
         "forest": forest,
         "statuses": STATUSES,
         "tally": overview.tally,

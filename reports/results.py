@@ -459,6 +459,17 @@ def rule_of(decision: str) -> str:
     return decision.partition("; ")[0]
 
 
+def listed(words: Sequence[str]) -> str:
+    """Write words as a list.
+
+    Examples
+    --------
+    >>> listed(["digits"]), listed(["digits", "mnist", "paper"])
+    ('digits', 'digits, mnist and paper')
+    """
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
 def probability(p: float | None) -> str:
     """Write a p-value, as ``0.003`` or ``<0.001``; a dash where there is none."""
     if p is None:

@@ -13,6 +13,7 @@ from reports.coverage import RECORDS
 from reports.details import remark, seeds
 from reports.page import claim_file, pages
 from reports.results import read
+from reports.scales import ORDER
 from reports.tests.made_up import evidence, made, report, session
 
 VOID = ("meta", "br", "input", "link", "img", "hr", "wbr")
@@ -341,6 +342,26 @@ def test_what_tiles_count_is_what_the_outcome_says():
     told = "1 of 3 invariants are broken; in all 3 results are supported."
     assert told in report([*held, broken])["index.html"]
     assert "up to rounding. " in report(held[1:])["index.html"]
+
+
+def test_the_glossary_explains_what_the_pages_say(made_report):
+    """Every scale, both kinds of statistics, and what a barrier rises above."""
+    told = re.findall(
+        r'<dt id="([\w-]+)">.*?</dt><dd>(.*?)</dd>', made_report["glossary.html"]
+    )
+    told = dict(told)
+    assert all(scale in told["scale"] for scale in ORDER)
+    assert "minutes" not in told["scale"]
+    assert "Uncorrected" in told["corrected"]
+    assert "line between the ends" in told["barrier"] and "mean" not in told["barrier"]
+    assert {"premise", "waiting"} <= told.keys()
+
+
+def test_the_first_sentence_promises_what_is_there(first):
+    """Not every finding has a test, and records are no single run."""
+    [lead] = re.findall(r'<p class="lead">(.*?)</p>', first)
+    assert "Each claim" not in lead and "a run" not in lead
+    assert "can't be tested" in lead and "only raises" in lead
 
 
 def test_error_is_shown(made_report):
