@@ -128,7 +128,11 @@ def test_a_premise_that_is_not_met_is_said():
     assert cells[1].startswith("premise not met \N{MULTIPLICATION SIGN}2 ")
     plain = made(setting="mlp", verdict="inconclusive")
     [(_, cells)] = rows_of(report([unmet, plain]))[1]
-    assert cells[1].startswith("inconclusive \N{MULTIPLICATION SIGN}2 ")
+    assert cells[1].startswith(
+        "inconclusive \N{MULTIPLICATION SIGN}2 premise not met: 1 "
+    )
+    [(_, cells)] = rows_of(report([unmet, made(setting="mlp")]))[1]
+    assert cells[1].startswith("1 1 premise not met: 1 ")
     assert evidence([unmet]).count('inconclusive">premise not met</span>') == 2
 
 
