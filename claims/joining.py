@@ -7,7 +7,6 @@ Nothing is measured again.
 """
 
 import hashlib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
@@ -19,7 +18,7 @@ import numpy as np
 from claims.calibrate import read_runs
 from claims.claim import Place, places_of
 from claims.measure import Bench
-from claims.trial import LACKING, Trial
+from claims.trial import Trial
 from fixtures import scales
 from reports import results
 from reports.results import Result
@@ -136,8 +135,7 @@ def _asked(record: Mapping[str, Any]) -> tuple[str, str]:
 
 def _unmet(lot: Result) -> str:
     """Say why a lot is not what the claim is about, but for its number of networks."""
-    found = re.match(r"premise not met: (.*) \(", lot.decision)
-    return found[1] if found and not found[1].endswith(LACKING) else ""
+    return "" if lot.unmet.endswith(results.LACKING) else lot.unmet
 
 
 def _curves(lots: Sequence[Result]) -> dict[str, Any]:

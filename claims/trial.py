@@ -13,12 +13,9 @@ from claims.claim import Place
 from claims.evidence import Decision, Verdict
 from claims.measure import Bench, Network, Pair, Repair, Setting, Several
 from fixtures.scales import Name
-from reports.results import check_curves
+from reports.results import LACKING, check_curves
 
 Floats = np.ndarray
-
-LACKING = "networks that decide are there"
-"""How a premise ends that fails for their number alone."""
 
 
 class Columns(dict[str, Floats]):

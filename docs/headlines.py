@@ -1,4 +1,4 @@
-"""The README's table of what the papers' abstracts say: made of the record.
+"""The README's table of the papers' chief findings: made of the record.
 
 ``python -m docs.headlines`` writes it anew, after a record has been taken.
 """
@@ -20,7 +20,7 @@ BEGIN, END = "<!-- headlines: python -m docs.headlines -->\n", "<!-- end -->\n"
 FIRST = "plain-vgg weights"
 """The papers' first setting, shown rather than others."""
 
-HEADS = ("What an abstract says", "Verdicts", "One of them", "Measured", "Paper")
+HEADS = ("Chief findings", "Verdicts", "One of them", "Measured", "In the paper")
 
 
 def table(results: Sequence[Result]) -> str:
@@ -33,7 +33,8 @@ def table(results: Sequence[Result]) -> str:
         one = next((r for r in beside if r.where == FIRST), beside[0])
         counts = Counter(r.verdict for r in found)
         verdicts = ", ".join(f"{counts[v]} {v}" for v in VERDICTS if counts[v])
-        rows.append((one.sentence, verdicts, one.where, one.measured, one.in_paper))
+        measured = f"{one.measured}<br><small>{one.quantity}</small>"
+        rows.append((one.sentence, verdicts, one.where, measured, one.in_paper))
     return "".join(f"| {' | '.join(_plain(cell) for cell in row)} |\n" for row in rows)
 
 

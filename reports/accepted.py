@@ -7,7 +7,7 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from reports.results import number, worded
+from reports.results import with_spread, worded
 
 FOLDER = Path(__file__).parents[1] / "claims" / "expected"
 
@@ -40,8 +40,8 @@ class Entry:
 
     def __str__(self) -> str:
         """Write it, as ``refuted (-14 ± 2.3, n = 8)``."""
-        measured = f"{number(self.estimate)} ± {number(self.spread)}"
-        return f"{worded(self.verdict, self.leaning)} ({measured}, n = {self.n})"
+        measured = with_spread(self.estimate, self.spread, self.n)
+        return f"{worded(self.verdict, self.leaning)} ({measured})"
 
 
 def read(scale: str, folder: Path = FOLDER) -> dict[tuple[str, str], Entry]:

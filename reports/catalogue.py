@@ -79,8 +79,8 @@ class Paper:
         Name of its file: the arXiv id, with the version where it matters.
     title, arxiv, version
         As its file says; "" where it doesn't.
-    abstract
-        Ids of the entries that its abstract names, the chief one first.
+    chief
+        Ids of the entries that are its chief findings, by weight.
     entries
         Its findings, in the order of the file.
     """
@@ -89,7 +89,7 @@ class Paper:
     title: str
     arxiv: str
     version: str
-    abstract: tuple[str, ...]
+    chief: tuple[str, ...]
     entries: tuple[Entry, ...]
 
 
@@ -130,14 +130,14 @@ def read_papers(folder: str | os.PathLike[str] = CATALOGUE) -> list[Paper]:
 
 @lru_cache
 def headlines() -> tuple[str, ...]:
-    """Return the claims that decide what the papers' abstracts say, the chief first.
+    """Return the claims that decide the papers' chief findings, by weight.
 
     Of each such finding the first of its tests.
     """
     found = []
     for paper in read_papers():
         entries = {entry.id: entry for entry in paper.entries}
-        tests = [entries[name].tests for name in paper.abstract]
+        tests = [entries[name].tests for name in paper.chief]
         found += [names[0] for names in tests if names]
     return tuple(dict.fromkeys(found))
 
@@ -148,12 +148,12 @@ def _paper(path: Path, held: dict[str, Any], entries: dict[str, Entry]) -> Paper
     for key, value in told.items():
         if not isinstance(value, str):
             raise ValueError(f"{path}: {key!r} must be a string, got {value!r}")
-    abstract = held.get("abstract", [])
-    if not isinstance(abstract, list) or not all(name in entries for name in abstract):
+    chief = held.get("chief", [])
+    if not isinstance(chief, list) or not all(name in entries for name in chief):
         raise ValueError(
-            f"{path}: 'abstract' must be a list of ids of its entries, got {abstract!r}"
+            f"{path}: 'chief' must be a list of ids of its entries, got {chief!r}"
         )
-    return Paper(path.stem, **told, abstract=(*abstract,), entries=(*entries.values(),))
+    return Paper(path.stem, **told, chief=(*chief,), entries=(*entries.values(),))
 
 
 def _entry(path: Path, name: str, table: Any, of_all: dict[str, Any]) -> Entry:

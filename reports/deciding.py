@@ -5,9 +5,7 @@ import shlex
 from typing import NamedTuple
 
 from reports.results import Result
-
-UNITS = {r"seed \d+": "networks", r"\d+-\d+": "pairs", r"\d+\.\.\d+": "tuples"}
-"""What independent units are, by the pattern of their names."""
+from reports.units import size
 
 
 class Outlook(NamedTuple):
@@ -15,35 +13,6 @@ class Outlook(NamedTuple):
 
     text: str
     command: str = ""
-
-
-def units(result: Result) -> str:
-    """Name a result's independent units: networks, pairs or tuples of them.
-
-    By the first one's name: ``seed 100``, ``100-101`` or ``100..103``.
-    """
-    name = str(result.pairs[0].get("pair", "")) if result.pairs else ""
-    for pattern, what in UNITS.items():
-        if re.fullmatch(pattern, name):
-            return what
-    return "units"
-
-
-def size(name: str) -> int | None:
-    """Return how many networks a unit has, by its name; None where it doesn't say.
-
-    Examples
-    --------
-    >>> size("seed 100"), size("100-103"), size("100..103"), size("plain-vgg")
-    (1, 2, 4, None)
-    """
-    if re.fullmatch(r"seed \d+", name):
-        return 1
-    if re.fullmatch(r"\d+-\d+", name):  # a seed in between has failed, maybe
-        return 2
-    if found := re.fullmatch(r"(\d+)\.\.(\d+)", name):
-        return int(found[2]) - int(found[1]) + 1
-    return None
 
 
 def command(result: Result, networks: int, first_seed: int | None = None) -> str:
@@ -100,8 +69,14 @@ def outlook(result: Result) -> Outlook | None:
     """Say what would decide an inconclusive result; None where it is decided."""
     if result.verdict != "inconclusive":
         return None
-    what = units(result)
-    if result.decision.startswith("premise not met"):
+    what = result.units
+    if result.there:
+        there, everything = result.there
+        return Outlook(
+            f"It is decided when all {everything} {what} are there; so far {there} "
+            f"{'is' if there == 1 else 'are'}."
+        )
+    if result.unmet:
         return Outlook(
             f"More {what} would not decide it: these networks lack what it is about."
         )
@@ -113,7 +88,7 @@ def outlook(result: Result) -> Outlook | None:
             else f"What would decide it a single one of its {what} can't tell."
         )
     told = f"About {result.needed} {what} would decide it if the estimate is right"
-    each = size(str(result.pairs[0].get("pair", ""))) if result.pairs else None
+    each = size(result.unit_name)
     if each is None or result.n is None:
         return Outlook(f"{told}.")
     more = max(0, result.needed - result.n)

@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from reports.results import Result, number, probability, worded
+from reports.results import Result, number, probability, with_spread
 
 LEANING = 0.05
 """A p-value by t below this is worth a second look, by sign flips."""
@@ -36,7 +36,10 @@ def numbers(result: Result, holm: float | None) -> list[tuple[str, str]]:
             "p, against it",
             "" if result.p_against is None else probability(result.p_against),
         ),
-        ("Spread", "" if result.spread is None else number(result.spread)),
+        (
+            "Spread",
+            "" if result.spread is None or result.n == 1 else number(result.spread),
+        ),
         (
             "Detectable effect",
             "" if result.detectable is None else number(result.detectable),
@@ -119,10 +122,10 @@ def seeds(numbers: Sequence[Any]) -> str:
 def here(result: Result) -> str:
     """Write what was measured as `reports.accepted.Entry` writes what is on record."""
     if result.estimate is None:
-        return worded(result.verdict, result.leaning)
-    measured = f"{number(result.estimate)} ± {number(result.spread)}, n = {result.n}"
+        return result.outcome
+    measured = with_spread(result.estimate, result.spread, result.n)
     from_seed = "" if result.first_seed is None else f", seeds from {result.first_seed}"
-    return f"{worded(result.verdict, result.leaning)} ({measured}){from_seed}"
+    return f"{result.outcome} ({measured}){from_seed}"
 
 
 def circumstances(result: Result) -> str:

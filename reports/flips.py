@@ -6,7 +6,7 @@ from statistics import mean, stdev
 
 from scipy.special import stdtrit
 
-from reports.results import Result, cited, number
+from reports.results import Result, cited, listed, number
 
 TOPIC = "order"
 """The topic of claims about that difference."""
@@ -97,6 +97,21 @@ class Line:
     note: str
     cells: tuple[Cell, ...]
 
+    @property
+    def protocol(self) -> str:
+        """By which statistics RESCALE and REPAIR work: the glossary has both."""
+        return f"{'un' if _uncorrected(self.result) else ''}corrected statistics"
+
+
+def mapped(result: Result) -> bool:
+    """Whether a result's claim is about the difference that the map shows."""
+    return result.topic == TOPIC or result.id == HEADLINE
+
+
+def factors(found: Sequence[Line]) -> str:
+    """Name what differs between the cells of lines, as ``epochs and width``."""
+    return listed([*dict.fromkeys(line.factor for line in found)])
+
 
 def lines(results: Sequence[Result]) -> list[Line]:
     """Return the lines of all trends and cells of the topic that were measured."""
@@ -142,6 +157,10 @@ def _networks(results: Sequence[Result]) -> list[Line]:
     ]
 
 
+def _uncorrected(result: Result) -> bool:
+    return "uncorrected" in f"{result.id} {result.variant} {result.quantity}"
+
+
 def _values(result: Result, name: str) -> list[float]:
     values = (pair.get(name) for pair in result.pairs)
     return [float(value) for value in values if isinstance(value, int | float)]
@@ -153,7 +172,7 @@ def _papers(result: Result, results: Iterable[Result]) -> list[Cell]:
     That corrects statistics: none where uncorrected ones are shown.  Nor where its
     number is not among the results of the scale.
     """
-    if "uncorrected" in f"{result.id} {result.variant} {result.quantity}":
+    if _uncorrected(result):
         return []
     for other in results:
         if (other.id, other.variant) != (HEADLINE, result.variant):

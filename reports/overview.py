@@ -8,7 +8,7 @@ from typing import Any
 
 from reports.catalogue import headlines
 from reports.forest import common
-from reports.results import STATUSES, Result, Status, counts, number
+from reports.results import STATUSES, Result, Status, counts, listed, number
 from reports.scales import Row, scales_of
 
 DECIMALS = ((100, 0), (10, 1), (0.1, 2))
@@ -41,7 +41,7 @@ class Claim:
 
     @property
     def headline(self) -> bool:
-        """Whether it decides what a paper's abstract says."""
+        """Whether it decides a chief finding of a paper."""
         return self.newest.id in headlines()
 
     def at(self, scale: str) -> list[Result]:
@@ -68,12 +68,18 @@ def short(result: Result) -> str:
     """Write a verdict in few words; a leaning stands for an inconclusive one."""
     if result.status.key == "contradicts":
         return f"{result.verdict}, contradicts"
-    return f"leans {result.leaning}" if result.leaning else result.verdict
+    return f"leans {result.leaning}" if result.leaning else result.outcome
+
+
+def in_common(results: Sequence[Result]) -> str:
+    """Return the label that all results have; "" where they differ."""
+    found = {r.label for r in results}
+    return found.pop() if len(found) == 1 else ""
 
 
 def standing(results: Sequence[Result]) -> float | None:
     """Return how far results speak for a claim, from -1 to 1: to sort by."""
-    decided = [r for r in results if r.verdict != "error"]
+    decided = [r for r in results if r.verdict != "error" and not r.progress]
     if not decided:
         return None
     sides = Counter(r.verdict for r in decided)
@@ -97,12 +103,15 @@ def in_paper(results: Sequence[Result]) -> str:
     return _range([v for v in found.values() if v is not None])
 
 
-def share(results: Sequence[Result]) -> str:
-    """Write the shares of the paper's effect that were measured, as a range."""
+def shares(results: Sequence[Result]) -> dict[str, str]:
+    """Write the shares of the paper's effect measured at each scale, as a range."""
     found = [r for r in results if r.share is not None]
-    if len(found) < 2:
-        return found[0].of_effect if found else ""
-    return _range([r.share for r in found if r.share is not None])
+    told = {}
+    for scale in scales_of(found):
+        at = [r for r in found if r.scale == scale]
+        values = [r.share for r in at if r.share is not None]
+        told[scale] = _range(values) if len(at) > 1 else at[0].of_effect
+    return told
 
 
 def _range(values: Sequence[float], unit: str = "") -> str:
@@ -123,26 +132,38 @@ def outcome(claims: Sequence[Claim]) -> list[str]:
         return ["No claim has been decided yet."]
     empirical = [r for r in results if r.kind != "invariant"]
     found = Counter(r.verdict for r in empirical)
+    waiting = [r for r in empirical if r.status.key == "waiting"]
+    undecided = found["inconclusive"] - len(waiting)
     leaning = sum(bool(r.leaning) for r in empirical if r.verdict == "inconclusive")
     scales = scales_of(results)
-    at = f"at {_and(scales)}"
     told = [
         f"{_many(len(claims), 'claim')}, measured at {_many(len(results), 'place')} "
-        f"(settings and variants) {at}.",
+        f"(settings and variants) at scale{'s' if len(scales) > 1 else ''} "
+        f"{listed(scales)}.",
     ]
     if empirical:
         told.append(
             f"Of {_many(len(empirical), 'empirical result')} {found['supported']} are "
-            f"supported, {found['refuted']} refuted and {found['inconclusive']} "
+            f"supported, {found['refuted']} refuted and {undecided} "
             "inconclusive" + (f", {leaning} of which lean." if leaning else ".")
+        )
+    for scale in scales_of(waiting):
+        at = [r.progress for r in waiting if r.scale == scale]
+        told.append(
+            f"{len(at)} {'has' if len(at) == 1 else 'have'} no verdict yet: scale "
+            f"{scale} has {' or '.join(dict.fromkeys(at))} so far."
         )
     exact = [r for r in results if r.kind == "invariant"]
     if exact:
         broken = sum(r.verdict != "supported" for r in exact)
+        supported = found["supported"] + len(exact) - broken
         told.append(
-            f"All {len(exact)} invariants hold up to rounding."
-            if not broken
-            else f"{broken} of {len(exact)} invariants are broken."
+            (
+                f"{broken} of {len(exact)} invariants are broken"
+                if broken
+                else f"All {len(exact)} invariants hold up to rounding"
+            )
+            + (f"; in all {supported} results are supported." if empirical else ".")
         )
     red = [r for r in results if r.status.key == "contradicts"]
     errors = found["error"] + sum(r.verdict == "error" for r in exact)
@@ -157,15 +178,9 @@ def _many(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'s' if count != 1 else ''}"
 
 
-def _and(words: Sequence[str]) -> str:
-    if len(words) < 2:
-        return "".join(words)
-    return f"{', '.join(words[:-1])} and {words[-1]}"
-
-
 @dataclass(frozen=True)
 class Headline:
-    """A claim on what a paper's abstract says, with the results to be shown."""
+    """A claim on a chief finding of a paper, with the results to be shown."""
 
     claim: Claim
     shown: tuple[Result, ...]

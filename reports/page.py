@@ -35,8 +35,8 @@ from reports.terminal import shorten
 ASSETS = Path(__file__).parent / "assets"
 TEMPLATES = Path(__file__).parent / "templates"
 
-HEADS = ("Place", "Verdict", "plot", "Measured [interval]", "Margin", "Paper",
-         "Share of its effect", "n", "p")  # fmt: skip
+HEADS = ("Place", "Verdict", "plot", "Measured [interval]", "Margin",
+         "In the paper", "Share of its effect", "n", "p")  # fmt: skip
 """Of the table of a claim's places."""
 
 
@@ -132,8 +132,8 @@ def pages(
         papers=[(paper, papers.in_words(found[paper])) for paper in known],
         columns=[
             ("claim", "Claim"),
-            *((scale, scale) for scale in scales),
-            ("in-paper", "Paper"),  # there is a scale called paper
+            *((scale, f"Scale {scale}") for scale in scales),
+            ("in-paper", "In the paper"),
             ("share", "Share of its effect"),
         ],
         runs={scale: details.run(part) for scale, part in parts.items()},
@@ -218,14 +218,17 @@ def _environment() -> jinja2.Environment:
     )
     environment.globals |= {
         "plots": plots,
+        "mapped": flips.mapped,
+        "factors": flips.factors,
         "forest": forest,
         "statuses": STATUSES,
         "tally": overview.tally,
+        "in_common": overview.in_common,
         "short": overview.short,
         "standing": overview.standing,
         "span": overview.span,
         "in_paper": overview.in_paper,
-        "share": overview.share,
+        "shares": overview.shares,
         "circumstances": details.circumstances,
     }
     environment.filters |= {

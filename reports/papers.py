@@ -12,14 +12,15 @@ from reports.coverage import summary
 from reports.results import Result
 from reports.scales import scales_of
 
-EVERY, SOME, NOWHERE, UNMEASURED, UNASKED = (
-    "every", "some", "nowhere", "unmeasured", "unasked"
+SUPPORTED, MIXED, REFUTED, UNDECIDED, UNMEASURED, UNASKED = (
+    "supported", "mixed", "refuted", "undecided", "unmeasured", "unasked"
 )  # fmt: skip
 
 OUTCOMES = {
-    EVERY: "holds wherever it was measured",
-    SOME: "holds at some places",
-    NOWHERE: "holds nowhere",
+    SUPPORTED: "supported at every place that is decided",
+    MIXED: "supported at some places, refuted at others",
+    REFUTED: "refuted at every place that is decided",
+    UNDECIDED: "not decided at any place",
     UNMEASURED: "not measured yet",
     UNASKED: "can't be asked",
 }
@@ -34,45 +35,42 @@ class Finding:
     ----------
     entry
         What the paper says.
-    abstract
-        Whether the abstract says it.
     results
         Of all claims that decide it, in their order.
     """
 
     entry: Entry
-    abstract: bool
     results: tuple[Result, ...]
 
     @property
     def outcome(self) -> str:
-        """One of `OUTCOMES`: it holds where a result is supported."""
+        """One of `OUTCOMES`; what is inconclusive decides nothing."""
         if not self.entry.tests:
             return UNASKED
-        decided = [r for r in self.results if r.verdict != "error"]
-        if not decided:
+        verdicts = {r.verdict for r in self.results} - {"error"}
+        if not verdicts:
             return UNMEASURED
-        held = sum(r.verdict == "supported" for r in decided)
-        return EVERY if held == len(decided) else SOME if held else NOWHERE
+        if {"supported", "refuted"} <= verdicts:
+            return MIXED
+        decided = verdicts - {"inconclusive"}
+        return decided.pop() if decided else UNDECIDED
 
 
 def findings(paper: Paper, results: Sequence[Result]) -> list[Finding]:
-    """Return a paper's findings: its abstract's first, then in the paper's order.
+    """Return a paper's findings: its chief ones first, then in the paper's order.
 
     What it only raises comes last; what says no section stands before that.
     """
     found = [
         Finding(
-            entry,
-            entry.id in paper.abstract,
-            tuple(r for test in entry.tests for r in entry.among(results, test)),
+            entry, tuple(r for test in entry.tests for r in entry.among(results, test))
         )
         for entry in paper.entries
     ]
 
     def place(finding: Finding) -> tuple[int, tuple[int, ...]]:
-        if finding.abstract:
-            return 0, (paper.abstract.index(finding.entry.id),)
+        if finding.entry.id in paper.chief:
+            return 0, (paper.chief.index(finding.entry.id),)
         return section(finding.entry.where)
 
     return sorted(found, key=place)  # stable
@@ -98,30 +96,19 @@ def section(where: str) -> tuple[int, tuple[int, ...]]:
 
 
 def in_words(found: Sequence[Finding]) -> str:
-    """Say in one sentence how many findings hold where, and why some can't be asked."""
+    """Say in one sentence how many findings came out how, and why some can't be asked.
+
+    It counts findings, each over all its places, and so says nothing of scales.
+    """
     counted = Counter(finding.outcome for finding in found)
-    refuted = sum(
-        finding.outcome == NOWHERE
-        and any(r.verdict == "refuted" for r in finding.results)
-        for finding in found
-    )
-    scales = len(scales_of(r for finding in found for r in finding.results))
-    at = "every scale" if scales > 1 else "every place"
-    counted_refuted = f" ({refuted} refuted)" if refuted else ""
-    parts = {
-        EVERY: ("holds", "hold", f"at {at} where measured"),
-        SOME: ("holds", "hold", "at some"),
-        NOWHERE: ("holds", "hold", f"nowhere{counted_refuted}"),
-        UNMEASURED: ("was", "were", "not measured yet"),
-        UNASKED: ("can't", "can't", f"be asked{_reasons(found)}"),
-    }
-    told = [
-        f"{counted[key]} {one if counted[key] == 1 else many} {rest}"
-        for key, (one, many, rest) in parts.items()
-        if counted[key]
-    ]
+    told = []
+    for outcome, words in OUTCOMES.items():
+        if count := counted[outcome]:
+            verb = "" if outcome == UNASKED else "is " if count == 1 else "are "
+            why = _reasons(found) if outcome == UNASKED else ""
+            told.append(f"{count} {verb}{words}{why}")
     noun = "finding" if len(found) == 1 else "findings"
-    return f"Of {len(found)} {noun} {', '.join(told)}."
+    return f"Of {len(found)} {noun} {'; '.join(told)}."
 
 
 def _reasons(found: Sequence[Finding]) -> str:
@@ -140,9 +127,8 @@ def text(paper: Paper, results: Sequence[Result], width: int = 80) -> str:
     lines = [f"arXiv:{paper.id}  {paper.title}", "", *wrap(in_words(found), width)]
     for finding in found:
         entry = finding.entry
-        said = "abstract; " if finding.abstract else ""
         lines += ["", *wrap(entry.sentence, width)]
-        lines += _below(f"{said}{entry.where}", width)
+        lines += _below(entry.where, width)
         if entry.quote:
             by = "" if entry.quoted == PAPER else f"{entry.quoted}: "
             lines += _below(f'{by}"{" ".join(entry.quote.split())}"', width)
@@ -161,7 +147,7 @@ def _came_out(results: Sequence[Result], width: int) -> list[str]:
     lines = []
     for scale in scales_of(results):
         at = [r for r in results if r.scale == scale]
-        lines += _below(f"{scale}: {summary(at)}", width, 4)
+        lines += _below(f"scale {scale}: {summary(at)}", width, 4)
         for r in at:
             if r.in_paper and r.estimate is not None:
                 share = f" ({r.of_effect} of it)" if r.of_effect else ""

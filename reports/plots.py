@@ -50,7 +50,7 @@ def curves(result: Result) -> dict[str, Any] | None:
         BOTTOM,
         TOP,
     )
-    drawn, told, count = [], [], 0
+    drawn, told = [], []
     for index, (name, held) in enumerate(found.items()):
         if not held:
             continue
@@ -62,17 +62,20 @@ def curves(result: Result) -> dict[str, Any] | None:
             for pair in zip(*(values for _, values, _, _ in held), strict=True)
             if any(v is not None for v in pair)
         ]
-        count = max(count, len(pairs))
+        several = len(pairs) > 1  # a single one has no deviation
         drawn.append(
             {
                 "name": name,
                 "colour": index % COLOURS,
                 # Past the last colour the same ones come with other dashes.
                 "dash": (index + index // COLOURS) % COLOURS,
-                "band": path(x, y, edge) + "Z" if len(held) > 1 else "",
+                "band": path(x, y, edge) + "Z" if len(held) > 1 and several else "",
                 "mean": path(x, y, [(at, m) for at, _, m, _ in held]),
                 "points": [(x(at), y(m), number(m)) for at, _, m, _ in held],
-                "table": {at: f"{number(m)} ± {number(s)}" for at, _, m, s in held},
+                "table": {
+                    at: f"{number(m)} ± {number(s)}" if several else number(m)
+                    for at, _, m, s in held
+                },
                 "pairs": pairs if len(lines) <= MANY else [],
             }
         )

@@ -138,7 +138,7 @@ def pytest_terminal_summary(
     tr = terminalreporter
     tr.ensure_newline()
     tr.section("claims")
-    # Those of the abstracts once more; others where nobody has seen them yet.
+    # The chief findings once more; others where nobody has seen them yet.
     again = [r for r in results if r.id in headlines() or r.place not in told]
     width = config.get_terminal_writer().fullwidth
     for colour, verdict, rest in lines(again, width) if again else []:

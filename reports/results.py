@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -18,8 +19,13 @@ from typing import Any, NamedTuple
 
 import filelock
 
+from reports import units
+
 VERDICTS = ("supported", "refuted", "inconclusive", "error")
 LEANINGS = ("", "for", "against")
+
+LACKING = "networks that decide are there"
+"""How a premise ends that fails for their number alone."""
 
 
 class Status(NamedTuple):
@@ -39,10 +45,15 @@ STATUSES = {
         Status("known", "refuted, as on record", "refuted as on record", "⊘", "cyan"),
         Status("refuted", "refuted", "refuted", "✗", "red"),
         Status("inconclusive", "inconclusive", "inconclusive", "?", "yellow"),
+        Status("waiting", "no verdict yet", "without a verdict yet", "…", "yellow"),
         Status("error", "error", "errors", "!", "red"),
         Status("contradicts", *["contradicts the record"] * 2, "⚑", "red"),
     )
 }
+
+
+RARE = ("waiting", "contradicts")
+"""Statuses that are not named where no result has them."""
 
 
 @dataclass(frozen=True)
@@ -235,12 +246,86 @@ class Result:
         return when
 
     @property
+    def unit_name(self) -> str:
+        """The name of the first independent unit; "" where there is none."""
+        return str(self.pairs[0].get("pair", "")) if self.pairs else ""
+
+    @property
+    def units(self) -> str:
+        """What the independent units are, in the plural, as ``pairs``."""
+        return units.kind(self.unit_name)
+
+    @property
+    def unmet(self) -> str:
+        """The premise of the claim that these networks do not meet; "" if they do."""
+        found = re.match(r"premise not met: (.*) \(", self.decision, re.DOTALL)
+        return found[1] if found else ""
+
+    @property
+    def there(self) -> tuple[int, int] | None:
+        """How many units are there, of how many, while the premise is that all are.
+
+        Examples
+        --------
+        >>> from reports.tests.made_up import FIRST, made
+        >>> made(**FIRST).there
+        (1, 8)
+        """
+        found = re.fullmatch(rf"(\d+) of the (\d+) {LACKING}", self.unmet)
+        if not found or not self.n:
+            return None
+        each = units.size(self.unit_name) or int(found[1]) // self.n
+        return self.n, int(found[2]) // each
+
+    @property
+    def progress(self) -> str:
+        """How many units are there while they are too few to decide, in words.
+
+        Examples
+        --------
+        >>> from reports.tests.made_up import FIRST, made
+        >>> made(**FIRST).progress, made().progress
+        ('1 of 8 pairs', '')
+        """
+        if self.verdict != "inconclusive":
+            return ""
+        if self.there:
+            return f"{self.there[0]} of {self.there[1]} {self.units}"
+        few = re.search(r"; \d+ units?, at least (\d+) are needed", self.decision)
+        if few and not self.unmet:
+            return f"{self.n} of at least {few[1]} {self.units}"
+        return ""
+
+    @property
+    def outcome(self) -> str:
+        """The verdict in words, or why there is none.
+
+        Examples
+        --------
+        >>> from reports.tests.made_up import FIRST, made
+        >>> made(**FIRST).outcome
+        '1 of 8 pairs, no verdict yet'
+        >>> undecided = {"verdict": "inconclusive"}
+        >>> made(**undecided, decision="premise not met: no gap (mean > 2)").outcome
+        'premise not met'
+        >>> made(**undecided, leaning="for").outcome
+        'inconclusive, leans for'
+        """
+        if self.progress:
+            return f"{self.progress}, no verdict yet"
+        if self.verdict == "inconclusive" and self.unmet:
+            return "premise not met"
+        return worded(self.verdict, self.leaning)
+
+    @property
     def status(self) -> Status:
         """The verdict beside what is on record, as a category to count and filter."""
         if self.verdict == "error":
             return STATUSES["error"]
         if self.red:
             return STATUSES["contradicts"]
+        if self.progress:
+            return STATUSES["waiting"]
         if self.verdict == self.accepted == "refuted":
             return STATUSES["known"]
         return STATUSES[self.verdict]
@@ -259,7 +344,7 @@ class Result:
         >>> made(accepted="inconclusive").label  # news, and no failure
         'supported, on record: inconclusive'
         """
-        text = worded(self.verdict, self.leaning)
+        text = self.outcome
         if self.verdict == "error":
             return text
         if self.red:
@@ -339,6 +424,18 @@ def number(value: float | None, places: int | None = None) -> str:
     return text.lstrip("-") if float(text) == 0 else text
 
 
+def with_spread(estimate: float, spread: float | None, n: int | None) -> str:
+    """Write a mean of n values with their standard deviation; a single one has none.
+
+    Examples
+    --------
+    >>> with_spread(14.0, 2.31, 8), with_spread(14.0, 0.0, 1)
+    ('14 ± 2.31, n = 8', '14, n = 1')
+    """
+    beside = "" if n == 1 else f" ± {number(spread)}"
+    return f"{number(estimate)}{beside}, n = {n}"
+
+
 def worded(verdict: str, leaning: str) -> str:
     """Write a verdict with its leaning, as ``inconclusive, leans for``."""
     return f"{verdict}, leans {leaning}" if leaning else verdict
@@ -360,6 +457,17 @@ def rule_of(decision: str) -> str:
     if decision.startswith("premise not met"):
         decision = decision.rpartition(" (")[2].removesuffix(")")
     return decision.partition("; ")[0]
+
+
+def listed(words: Sequence[str]) -> str:
+    """Write words as a list.
+
+    Examples
+    --------
+    >>> listed(["digits"]), listed(["digits", "mnist", "paper"])
+    ('digits', 'digits, mnist and paper')
+    """
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
 def probability(p: float | None) -> str:
@@ -385,13 +493,14 @@ def cited_label(entry: Mapping[str, Any]) -> str:
 
 
 def counts(results: Iterable[Result]) -> dict[str, int]:
-    """Count results by the key of their status; `contradicts` appears if any is."""
+    """Count results by the key of their status.
+
+    `waiting` and `contradicts` appear if any is.
+    """
     found = dict.fromkeys(STATUSES, 0)
     for result in results:
         found[result.status.key] += 1
-    if not found["contradicts"]:
-        del found["contradicts"]
-    return found
+    return {key: n for key, n in found.items() if n or key not in RARE}
 
 
 def corrected(

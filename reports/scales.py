@@ -29,9 +29,12 @@ class Row:
 
     @property
     def differs(self) -> bool:
-        """Whether two scales have different verdicts; an error is none."""
-        verdicts = {result.verdict for result in self.results.values()}
-        return len(verdicts - {"error"}) > 1
+        """Whether two scales have different verdicts.
+
+        An error is none, nor is what too few units were measured of.
+        """
+        found = (r for r in self.results.values() if r.verdict != "error")
+        return len({r.verdict for r in found if not r.progress}) > 1
 
 
 def scales_of(results: Iterable[Result]) -> list[str]:

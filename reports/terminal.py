@@ -157,13 +157,15 @@ def _paper(result: Result) -> str:
 def _verdict(result: Result) -> str:
     """Write a verdict in few words; upper case and ``!`` ask for attention.
 
-    A refutation in lower case is on record; an inconclusive one that leans says so
-    instead.
+    A refutation in lower case is on record; an inconclusive one that leans, or has too
+    few units, says so instead.
     """
     if result.status.key == "contradicts":
         return f"! {result.verdict}"
     if result.status.key in ("refuted", "error"):
         return result.verdict.upper()
+    if result.progress:
+        return "no verdict"
     return f"leans {result.leaning}" if result.leaning else result.verdict
 
 
@@ -244,8 +246,10 @@ def _sizes(rows: Sequence[tuple[str, ...]]) -> list[int]:
 def count_line(results: Sequence[Result]) -> str:
     """Write the counts, as ``3 supported, 2 refuted (1 as on record), ...``."""
 
+    waiting = sum(r.status.key == "waiting" for r in results)
+
     def count(verdict: str, what: str, part: Sequence[Result]) -> str:
-        found = sum(result.verdict == verdict for result in results)
+        found = sum(r.verdict == verdict for r in results if r.status.key != "waiting")
         return f"{found} {verdict}" + (f" ({len(part)} {what})" if part else "")
 
     known = [r for r in results if r.status.key == "known"]
@@ -256,6 +260,7 @@ def count_line(results: Sequence[Result]) -> str:
             count("supported", "", []),
             count("refuted", "as on record", known),
             count("inconclusive", "leaning", leaning),
+            *([f"{waiting} without a verdict yet"] if waiting else []),
             f"{errors} error" + ("s" if errors != 1 else ""),
         ]
     )

@@ -2,7 +2,7 @@
 
 Each paper is one TOML file, named by its arXiv id, and version where it matters::
 
-    abstract = ["renormalization/rescale-at-least-repair"]  # of the entries, by weight
+    chief = ["renormalization/rescale-at-least-repair"]  # of the entries, by weight
 
     [tables.4]                         # or [tables."Fig. 16"], [tables."section 3.4"]
     caption = "VGG16 on CIFAR-10, midpoint after activation matching"

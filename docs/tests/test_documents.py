@@ -252,7 +252,8 @@ def test_another_record_gives_another_table():
     )
     rows = headlines.table([other, one]).splitlines()
     assert rows[2:] == [
-        r"| A\|B | 1 supported, 1 refuted | mlp weights | +1.2 [0.4, 2.0] points "
+        r"| A\|B | 1 supported, 1 refuted | mlp weights | +1.2 [0.4, 2.0] points"
+        "<br><small>RESCALE minus REPAIR, test accuracy at the midpoint</small> "
         "| 9.22 ± 4.16 |"
     ]
     assert headlines.with_table(README, [one]) != README

@@ -221,6 +221,20 @@ NO_PAPER = {
         ("effect", "effect_spread", "share", "share_low", "share_high"), None
     ),
 }
+FIRST = {
+    **NO_PAPER,
+    **dict.fromkeys(
+        ("low", "high", "p", "p_against", "p_flip", "detectable", "needed")
+    ),
+    "verdict": "inconclusive",
+    "decision": "premise not met: 2 of the 16 networks that decide are there (mean > "
+    "0.5 points, one-sided t-test, alpha 0.005; 1 unit, at least 5 are needed)",
+    "spread": 0.0,
+    "n": 1,
+    "pairs": [{"pair": "100-101", "decided": 1.2}],
+    "curves": None,
+}
+"""The first pair of networks that come in lots."""
 NOTHING = dict.fromkeys(
     ("estimate", "low", "high", "spread", "p", "p_against", "p_flip", "n", "detectable")
 )

@@ -4,8 +4,8 @@ import shlex
 
 import pytest
 
-from reports.deciding import again, command, duration, outlook, units
-from reports.tests.made_up import made
+from reports.deciding import again, command, duration, outlook
+from reports.tests.made_up import FIRST, made
 
 NODE = "claims/test_a.py::test_b[plain-vgg-weights]"
 UNDECIDED = {"verdict": "inconclusive", "needed": 20, "nodeid": NODE}
@@ -19,10 +19,10 @@ def fixture(seconds=None, name="plain-vgg"):
 def test_units_have_a_name():
     """By what the values belong to."""
     names = ("100-101", "seed 100", "100..103", "plain-vgg-wd3", "7", "")
-    assert [units(made(pairs=[{"pair": name}])) for name in names] == [
+    assert [made(pairs=[{"pair": name}]).units for name in names] == [
         *("pairs", "networks", "tuples", "units", "units", "units")
     ]
-    assert units(made(pairs=[])) == "units"
+    assert made(pairs=[]).units == "units"
 
 
 def test_pairs_and_their_cost():
@@ -67,6 +67,21 @@ def test_what_no_number_of_pairs_decides():
     nameless = outlook(made(**UNDECIDED, pairs=[{"pair": "plain-vgg"}]))
     assert nameless.command == "" and "About 20 units would" in nameless.text
     assert outlook(made()) is None and outlook(made(verdict="refuted")) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "n", "told"),
+    [
+        ("100-101", 1, "all 8 pairs are there; so far 1 is."),
+        ("100..103", 1, "all 4 tuples are there; so far 1 is."),
+        ("seed 100", 2, "all 16 networks are there; so far 2 are."),
+        ("plain-vgg", 1, "all 8 units are there; so far 1 is."),
+    ],
+)
+def test_networks_that_come_in_lots_decide_when_all_are_there(name, n, told):
+    """They lack nothing but their number: more of them do decide it."""
+    lot = made(**FIRST | {"pairs": [{"pair": name}], "n": n})
+    assert outlook(lot).text == f"It is decided when {told}"
 
 
 def test_command_of_a_pair():

@@ -1,8 +1,14 @@
 """Forest strips and the map of flips, against places worked out by hand."""
 
+import re
+from dataclasses import replace
+
 import pytest
 
 from reports import flips, forest
+from reports.coverage import RECORDS
+from reports.page import claim_file, pages
+from reports.results import read
 from reports.tests.made_up import NO_PAPER, made, report
 
 
@@ -129,6 +135,33 @@ def test_the_papers_cell_is_marked_on_the_page():
     held = report([order(THREE), made(id=flips.HEADLINE, effect=9.22)])["order.html"]
     assert '<div class="flip paper"><dt>the paper&#39;s</dt>' in held
     assert 'class="flip paper"><dt>' not in report([order(THREE)])["order.html"]
+
+
+def test_every_line_of_the_map_has_a_heading_of_its_own():
+    """Of the record: by corrected and by uncorrected statistics, in the same words."""
+    shown = pages(read(RECORDS / "paper.jsonl"))
+    heads = re.findall(r"<h2>(.*?)</h2>", shown["order.html"])
+    assert len({*heads}) == len(heads) == 4
+    assert sum(", corrected statistics<" in head for head in heads) == 2
+    assert sum(", uncorrected statistics<" in head for head in heads) == 2
+    # The headline is about that difference: it leads there.
+    assert 'href="../order.html"' in shown[claim_file(flips.HEADLINE)]
+
+
+def test_the_first_page_names_the_factors_that_the_map_has():
+    """And the paper's number only where it is there."""
+
+    def told(*results):
+        text = report(results)["index.html"]
+        return text[text.index("flips</a>: ") :].partition("</p>")[0]
+
+    assert told(order(THREE)) == "flips</a>: a map over convolutions."
+    wider = order(THREE)
+    wider = replace(wider, id="order/width", curves=wider.curves | {"x_label": "width"})
+    headline = made(id=flips.HEADLINE, effect=9.22)
+    assert told(order(THREE), wider, headline) == (
+        "flips</a>: a map over convolutions and width, with the paper's own number."
+    )
 
 
 def test_the_map_is_there_where_something_was_measured():

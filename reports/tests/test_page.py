@@ -8,10 +8,12 @@ from urllib.parse import unquote
 import pytest
 
 from reports import page
+from reports.catalogue import headlines
 from reports.coverage import RECORDS
 from reports.details import remark, seeds
 from reports.page import claim_file, pages
 from reports.results import read
+from reports.scales import ORDER
 from reports.tests.made_up import evidence, made, report, session
 
 VOID = ("meta", "br", "input", "link", "img", "hr", "wbr")
@@ -311,6 +313,15 @@ def test_disagreeing_tests_are_remarked_on(p, p_flip, n, told):
     assert remark(made(p=None, p_against=None, p_flip=None)) == ""
 
 
+def test_a_value_has_its_quantity_beside_it():
+    """Of a claim of absence it is the other way round than its sentence sounds."""
+    quantity = "unmatched: bare midpoint minus REPAIR, test accuracy"
+    held = report([made(id=headlines()[0], quantity=quantity), made(quantity=quantity)])
+    told = f"Measured: {quantity}, in points</small>"
+    assert held["index.html"].count(told) == 3  # a chief finding, and each row
+    assert held["papers/1234.56789v1.html"].count(told) == 1
+
+
 def test_other_numbers_of_the_paper_do_not_stand_for_the_measured_one():
     """They are drawn in the evidence, by their column, and nowhere else."""
     made_here = report([made(effect=None, effect_spread=None, share=None, paper=[
@@ -318,6 +329,39 @@ def test_other_numbers_of_the_paper_do_not_stand_for_the_measured_one():
     ])])  # fmt: skip
     assert "14.22" not in made_here["index.html"]
     assert "midpoint: VGG16" in made_here[claim_file(made().id)]
+
+
+def test_what_tiles_count_is_what_the_outcome_says():
+    """Invariants are among the supported, and the sentence says so."""
+    exact = {"kind": "invariant", "rule": "exact"}
+    held = [made(), made(setting="mlp", **exact), made(setting="bn-vgg", **exact)]
+    first = report(held)["index.html"]
+    assert "All 2 invariants hold up to rounding; in all 3 results are " in first
+    assert "<b>3</b>supported</button>" in first
+    broken = made(setting="ln-vgg", verdict="refuted", **exact)
+    told = "1 of 3 invariants are broken; in all 3 results are supported."
+    assert told in report([*held, broken])["index.html"]
+    assert "up to rounding. " in report(held[1:])["index.html"]
+
+
+def test_the_glossary_explains_what_the_pages_say(made_report):
+    """Every scale, both kinds of statistics, and what a barrier rises above."""
+    told = re.findall(
+        r'<dt id="([\w-]+)">.*?</dt><dd>(.*?)</dd>', made_report["glossary.html"]
+    )
+    told = dict(told)
+    assert all(scale in told["scale"] for scale in ORDER)
+    assert "minutes" not in told["scale"]
+    assert "Uncorrected" in told["corrected"]
+    assert "line between the ends" in told["barrier"] and "mean" not in told["barrier"]
+    assert {"premise", "waiting"} <= told.keys()
+
+
+def test_the_first_sentence_promises_what_is_there(first):
+    """Not every finding has a test, and records are no single run."""
+    [lead] = re.findall(r'<p class="lead">(.*?)</p>', first)
+    assert "Each claim" not in lead and "a run" not in lead
+    assert "can't be tested" in lead and "only raises" in lead
 
 
 def test_error_is_shown(made_report):

@@ -9,7 +9,7 @@ from reports.catalogue import headlines, papers_named, read_papers
 from reports.coverage import table
 from reports.papers import findings, in_words, section, text
 from reports.results import write
-from reports.tests.made_up import CATALOGUE, made, report
+from reports.tests.made_up import CATALOGUE, FIRST, made, report
 
 [PAPER] = read_papers(CATALOGUE)
 
@@ -27,11 +27,11 @@ def results():
     ]
 
 
-def test_the_abstract_first_then_the_papers_order():
+def test_chief_findings_first_then_the_papers_order():
     """Sections by their numbers, not by letters; then appendices; what it raises."""
     found = [finding.entry.id for finding in findings(PAPER, [])]
     assert found == [
-        "matching/broken",  # the abstract's, though it stands in section 9
+        "matching/broken",  # the chief one, though it stands in section 9
         "renormalization/no-data",  # 3
         "renormalization/never",  # 3.2
         "renormalization/ruins",  # 4.1
@@ -45,35 +45,62 @@ def test_outcomes():
     """Over all places of all claims that decide a finding; errors are none."""
     found = {f.entry.id: f.outcome for f in findings(PAPER, results())}
     assert found == {
-        "matching/broken": "every",
+        "matching/broken": "supported",
         "renormalization/no-data": "unasked",
         "renormalization/never": "unmeasured",
-        "renormalization/ruins": "nowhere",
-        "renormalization/repair": "some",
+        "renormalization/ruins": "refuted",
+        "renormalization/repair": "supported",
         "biases/raised": "unmeasured",
     }
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "outcome"),
+    [
+        (["supported", "refuted", "inconclusive"], "mixed"),
+        (["supported", "inconclusive", "error"], "supported"),
+        (["refuted", "inconclusive"], "refuted"),
+        (["inconclusive"], "undecided"),
+        (["error"], "unmeasured"),
+    ],
+)
+def test_what_is_inconclusive_decides_nothing(verdicts, outcome):
+    """Neither for a finding nor against it; nor does a single pair."""
+    claim = "renormalization/reshift-ruins"
+    held = [made(id=claim, setting=v, verdict=v) for v in verdicts]
+    first = made(**FIRST, id=claim, scale="paper")
+    for given in (held, [*held, first] if outcome != "unmeasured" else held):
+        [found] = [f for f in findings(PAPER, given) if claim in f.entry.tests]
+        assert found.outcome == outcome
 
 
 def test_a_finding_of_one_scale_is_decided_there_alone():
     """Elsewhere the same claims are about other data."""
     [entry] = [e for e in PAPER.entries if e.id == "renormalization/repair"]
     small = replace(entry, scale="mnist")
-    one = replace(PAPER, entries=(small,), abstract=())
+    one = replace(PAPER, entries=(small,), chief=())
     [finding] = findings(one, results())
     assert [r.scale for r in finding.results] == ["mnist"]
-    assert finding.outcome == "nowhere"
+    assert finding.outcome == "undecided"
     [line] = table([small], results()).split("\n")[1:]
     assert line.split("  ")[-1] == "inconclusive 1" and "supported" not in line
 
 
 def test_one_sentence():
-    """How many hold where, and why some can't be asked."""
+    """How many came out how, at places of all scales, and why some can't be asked."""
     assert in_words(findings(PAPER, results())) == (
-        "Of 6 findings 1 holds at every scale where measured, 1 holds at some, 1 holds "
-        "nowhere (1 refuted), 2 were not measured yet, 1 can't be asked: no scale "
-        "trains on CIFAR-100."
+        "Of 6 findings 2 are supported at every place that is decided; 1 is refuted at "
+        "every place that is decided; 2 are not measured yet; 1 can't be asked: no "
+        "scale trains on CIFAR-100."
     )
-    assert "every place" in in_words(findings(PAPER, results()[:1]))
+    other = made(id="renormalization/rescale-at-least-repair", setting="mlp",
+                 verdict="refuted")  # fmt: skip
+    assert "; 1 is supported at some places, refuted at others; " in in_words(
+        findings(PAPER, [*results(), other])
+    )
+    assert "5 are not decided at any place" in in_words(
+        findings(PAPER, [made(**FIRST, id=t) for e in PAPER.entries for t in e.tests])
+    )
 
 
 def test_whose_words_a_quote_is(tmp_path):
@@ -102,12 +129,14 @@ def test_text_of_a_paper():
         "  appendix F.1, Table 4",
         '  "RESCALE is never worse"',
         "  renormalization/rescale-at-least-repair",
-        "    digits: supported 1",
+        "    scale digits: supported 1",
         "      ✓ plain-vgg weights: +1.2 [0.4, 2.0] points, in the paper 9.22 ± 4.16",
         "        (0.13 [0.04, 0.22] of it)",
-        "    mnist: inconclusive 1",
+        "    scale mnist: inconclusive 1",
     ]
     assert "  can't be asked: no scale trains on CIFAR-100" in told
+    # Which findings are chief is our choice: where they stand the entry says.
+    assert told[told.index("Plain nets stay broken.") + 1] == "  section 9"
     assert "  not measured yet" in told
 
 
@@ -116,11 +145,12 @@ def test_the_page_says_the_same():
     page = report(results())["papers/1234.56789v1.html"]
     found = findings(PAPER, results())
     assert in_words(found).replace("'", "&#39;") in page
+    assert "abstract" not in page
     places = [page.index(f'id="{finding.entry.id}"') for finding in found]
     assert places == sorted(places)
     assert "<blockquote>RESCALE is never worse</blockquote>" in page
     assert "<b>Can&#39;t be asked</b>: no scale trains on CIFAR-100" in page
-    assert '<article class="finding box nowhere" id="renormalization/ruins">' in page
+    assert '<article class="finding box refuted" id="renormalization/ruins">' in page
 
 
 def test_command(tmp_path, capsys):
@@ -134,7 +164,7 @@ def test_command(tmp_path, capsys):
     assert "no entry of paper '9'; the catalogue has '1234." in capsys.readouterr().err
 
 
-def test_headlines_are_the_abstracts():
+def test_headlines_are_the_chief_findings():
     """Of the checkout: each finding's chief claim, those of the main paper first."""
     main_paper = read_papers()[0]
     assert (
@@ -149,8 +179,8 @@ def test_headlines_are_the_abstracts():
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('abstract = ["a/b"]', r"'abstract' must be a list of ids of its entries, got"),
-        ("abstract = 3", r"'abstract' must be a list of ids of its entries, got 3"),
+        ('chief = ["a/b"]', r"'chief' must be a list of ids of its entries, got"),
+        ("chief = 3", r"'chief' must be a list of ids of its entries, got 3"),
         ("title = 3", r"p\.toml: 'title' must be a string, got 3"),
     ],
 )

@@ -18,7 +18,17 @@ from reports.results import (
     read,
     write,
 )
-from reports.tests.made_up import made, session
+from reports.tests.made_up import FIRST, made, session
+
+UNMET = {
+    "verdict": "inconclusive",
+    "decision": "premise not met: no gap (half) (mean > 2 points, alpha 0.005)",
+}
+FEW = {
+    "verdict": "inconclusive",
+    "decision": "mean > 2 points, alpha 0.005; 3 units, at least 5 are needed",
+    "n": 3,
+}
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -131,6 +141,20 @@ def test_measured(changes, expected):
             "inconclusive, leans against",
         ),
         ({"verdict": "error", "red": "it broke"}, "error", "error"),
+        (FIRST, "waiting", "1 of 8 pairs, no verdict yet"),
+        (FEW, "waiting", "3 of at least 5 pairs, no verdict yet"),
+        (UNMET, "inconclusive", "premise not met"),
+        (
+            UNMET | {"accepted": "supported"},
+            "inconclusive",
+            "premise not met, on record: supported",
+        ),
+        # Few they are too, but more would change nothing.
+        (
+            FEW | {"decision": f"premise not met: no gap ({FEW['decision']})"},
+            "inconclusive",
+            "premise not met",
+        ),
     ],
 )
 def test_a_verdict_is_told_beside_the_record(changes, status, label):
@@ -154,7 +178,11 @@ def test_counts():
     assert sum(found.values()) == 60
     assert (found["known"], found["refuted"], found["error"]) == (1, 1, 1)
     assert found["contradicts"] == 1
-    assert "contradicts" not in counts([made()])
+    assert not {"contradicts", "waiting"} & counts([made()]).keys()
+    assert counts([made(**FIRST), made(**UNMET)]) == {
+        "supported": 0, "known": 0, "refuted": 0, "inconclusive": 1, "waiting": 1,
+        "error": 0,
+    }  # fmt: skip
 
 
 def test_holm_by_hand():

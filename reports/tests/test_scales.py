@@ -12,7 +12,7 @@ from reports.page import claim_file
 from reports.results import write
 from reports.scales import by_claim, scales_of
 from reports.terminal import lines, side_by_side
-from reports.tests.made_up import NO_PAPER, evidence, made, report
+from reports.tests.made_up import FIRST, NO_PAPER, evidence, made, report
 
 KNOWN = {"verdict": "refuted", "accepted": "refuted"}
 RESULTS = [  # by hand: both scales, digits alone, mnist alone
@@ -81,13 +81,74 @@ def test_an_error_is_no_other_verdict():
     assert not row.differs
 
 
+def test_too_few_units_are_no_other_verdict():
+    """Whatever one pair will be at eight, it differs from nothing yet."""
+    first = made(**FIRST, scale="paper")
+    ((row,),) = by_claim([made(), first])
+    assert not row.differs
+    ((row,),) = by_claim([made(), made(scale="mnist", verdict="refuted"), first])
+    assert row.differs
+
+
+def test_a_single_pair_is_told_apart():
+    """In words, cells, tiles and evidence, where it has neither interval nor spread."""
+    undecided = made(setting="mlp", verdict="inconclusive")
+    held = report([made(), made(**FIRST, scale="paper"), undecided])
+    first = held["index.html"]
+    assert (
+        "Of 3 empirical results 1 are supported, 0 refuted and 1 inconclusive. 1 has "
+        "no verdict yet: scale paper has 1 of 8 pairs so far." in first
+    )
+    _, [(_, cells)] = rows_of(held)
+    assert cells[2] == "1 of 8 pairs, no verdict yet +1.2"
+    tile = r'<button[^>]*data-value="waiting"[^>]*><b>1</b>no verdict yet'
+    assert re.search(tile, first)
+    shown = held[claim_file(made().id)]
+    one = shown[shown.index('id="plain-vgg/weights@paper"') :]
+    one = one[: one.index("</details>\n<details class=")]
+    assert "Spread" not in one and "±" not in one and "(1.2, n = 1)" in one
+    assert "so far 1 is" in one and "Premise not met" not in one
+    assert shown.count("Spread") == 2
+
+
+def test_one_pair_has_curves_without_a_deviation():
+    """Neither a band nor a table of them."""
+    curves = {"names": ["7", "13"], "lines": {"": [[1.0, 2.0]]}}
+    shown = evidence([made(**FIRST | {"curves": curves})])
+    assert "<td>2" in shown and "±" not in shown
+
+
+def test_a_premise_that_is_not_met_is_said():
+    """At one place, at several alike, and among others by their counts."""
+    unmet = made(verdict="inconclusive", decision="premise not met: no gap (mean > 2)")
+    other = made(**vars(unmet) | {"setting": "mlp"})
+    [(_, cells)] = rows_of(report([unmet]))[1]
+    assert cells[1].startswith("premise not met ")
+    [(_, cells)] = rows_of(report([unmet, other]))[1]
+    assert cells[1].startswith("premise not met \N{MULTIPLICATION SIGN}2 ")
+    plain = made(setting="mlp", verdict="inconclusive")
+    [(_, cells)] = rows_of(report([unmet, plain]))[1]
+    assert cells[1].startswith(
+        "inconclusive \N{MULTIPLICATION SIGN}2 premise not met: 1 "
+    )
+    [(_, cells)] = rows_of(report([unmet, made(setting="mlp")]))[1]
+    assert cells[1].startswith("1 1 premise not met: 1 ")
+    assert evidence([unmet]).count('inconclusive">premise not met</span>') == 2
+
+
 def test_a_claim_has_a_row_and_each_scale_a_column():
     """Words, counts, ranges; where nothing was measured, nothing; the paper last."""
     heads, ((_, other), (_, claim)) = rows_of(report(RESULTS))
-    assert heads == ["Claim", "digits", "mnist", "Paper", "Share of its effect"]
+    assert heads == [
+        *("Claim", "Scale digits", "Scale mnist", "In the paper"),
+        "Share of its effect",
+    ]
     assert claim[1] == "1 1 -4.00 to 1.20"  # of the symbols that its style gives
     assert claim[2] == "supported +3.5 [2.5, 4.5]"
-    assert claim[3:] == ["9.22 ± 4.16", "0.13"]
+    assert claim[3:] == [
+        "9.22 ± 4.16",
+        "0.13 scale digits 0.13 [0.04, 0.22] scale mnist",
+    ]
     assert other[1] == "" and other[2] == "inconclusive +1.2 [0.4, 2.0]"
     assert other[3:] == ["", ""]
 
@@ -96,6 +157,16 @@ def test_several_places_of_one_verdict_are_counted():
     """The word once, with the number of places."""
     _, [(_, cells)] = rows_of(report([made(), made(setting="mlp")]))
     assert cells[1] == "supported \N{MULTIPLICATION SIGN}2 1.20"
+
+
+def test_the_scale_paper_is_not_the_papers_number():
+    """Heads of both, in every table that has both."""
+    held = report([made(scale="paper"), made()])
+    for path in ("index.html", "papers/1234.56789v1.html", claim_file(made().id)):
+        heads = re.findall(r"<th [^>]*>(?:<button[^>]*>)?([^<]*)<", held[path])
+        assert "In the paper" in heads and "Paper" not in heads, path
+        assert not re.search(r'"scale">paper<|<th scope="col">paper<', held[path])
+        assert ">scale paper</span>" in held[path] and "cale digits<" in held[path]
 
 
 def test_one_scale_names_none():
@@ -126,7 +197,7 @@ def test_evidence_of_each_scale_is_a_fold():
         r'<details class="place.*?</summary>', evidence(RESULTS), flags=re.DOTALL
     )
     assert len(folds) == 4
-    labels = [re.findall(r'class="scale">(\w+)<', fold) for fold in folds]
+    labels = [re.findall(r'class="scale">scale (\w+)<', fold) for fold in folds]
     assert labels == [["mnist"], ["digits"], ["mnist"], ["digits"]]
     assert ["as on record" in fold for fold in folds] == [False, True, False, False]
 

@@ -18,7 +18,7 @@ from reports.terminal import (
     lines,
     news,
 )
-from reports.tests.made_up import made, session
+from reports.tests.made_up import FIRST, made, session
 
 ROOT = Path(__file__).parents[2]
 
@@ -122,6 +122,7 @@ def test_margins_say_on_which_side(changes, told):
         ({"verdict": "inconclusive", "leaning": "against"}, "leans against"),
         ({"verdict": "inconclusive", "red": "far away"}, "! inconclusive"),
         ({"verdict": "error", "error": "no", "red": "no"}, "ERROR"),
+        (FIRST, "no verdict"),
     ],
 )
 def test_words_of_verdicts(changes, word):
@@ -141,6 +142,9 @@ def test_count_line():
     """The counts in one line; how many are on record or lean only where some do."""
     assert count_line([made(), made(verdict="inconclusive")]) == (
         "1 supported, 0 refuted, 1 inconclusive, 0 errors"
+    )
+    assert count_line([made(), made(**FIRST)]) == (
+        "1 supported, 0 refuted, 0 inconclusive, 1 without a verdict yet, 0 errors"
     )
     assert count_line(session()) == (
         "56 supported, 2 refuted (1 as on record), 1 inconclusive (1 leaning), 1 error"
