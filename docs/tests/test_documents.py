@@ -169,6 +169,33 @@ def test_what_is_said_of_other_networks_is_what_they_gave(runs):
     assert f"{said}and reverse none" in " ".join(README.split())
 
 
+def test_what_is_said_of_mnist_is_what_its_record_has(runs):
+    """Verdicts beside verdicts; of those that differ, both values."""
+    text = " ".join(IN_PLACE["evidence.md"].read_text(encoding="utf-8").split())
+    mnist = {(r.id, r.where): r for r in read(ROOT / "reports/records/mnist.jsonl")}
+    digits, order = runs[0], ("supported", "inconclusive", "refuted")
+    both = {
+        key: (digits[key], found)
+        for key, found in mnist.items()
+        if key in digits and found.kind != "invariant"
+    }
+    counted = Counter((one.verdict, other.verdict) for one, other in both.values())
+    for verdict in order:
+        row = [counted[verdict, other] for other in order]
+        assert f"| {verdict}, {sum(row)} | {' | '.join(map(str, row))} |" in text
+    alike = sum(counted[side, side] for side in SIDES)
+    decided = sum(counted[one, other] for one in SIDES for other in SIDES)
+    said = f"Of {decided} places that are decided both on digits and [on MNIST]"
+    assert said in " ".join(README.split()) and f" {alike} are decided alike" in README
+    opposite = [
+        pair for pair in both.values() if {one.verdict for one in pair} == {*SIDES}
+    ]
+    assert "The two that are decided the other way" in text and len(opposite) == 2
+    for pair in opposite:
+        assert f"`{pair[0].id}`" in text
+        assert all(f" {one.estimate:.2g} on" in text for one in pair)
+
+
 def test_no_verdict_of_a_run_is_another_ones_opposite(runs):
     for key in runs[0]:
         verdicts = {run[key].verdict for run in runs}
