@@ -23,7 +23,7 @@ from docs.tests.documents import (
 )
 from lmc import command
 from lmc.models import MLP
-from reports.results import read
+from reports.results import listed, read
 from reports.tests.made_up import made
 
 EXECUTED = ("match.md", "merge.md", "nightly.md", "own-claim.md", "own-method.md")
@@ -159,14 +159,13 @@ def test_what_is_said_of_other_networks_is_what_they_gave(runs):
         said.append((repeated, f"{sum(lean)} of {len(lean)}", *below))
     repeated, leaning, *below = zip(*said, strict=True)
     assert f"Of the {decided} places that the record decides" in text
-    assert f"they decide {repeated[0]} and {repeated[1]} likewise" in text
-    assert f"{' and '.join(leaning)} lean to the side of the record" in text
+    repeated = listed([*map(str, repeated)])
+    assert f"they decide {repeated} likewise" in text
+    assert f"{listed(leaning)} lean to the side of the record" in text
     for level, shares in zip(("0.05 (Welch)", "0.01"), below, strict=True):
-        assert f"p < {level} at {' and '.join(f'{x:.1f}%' for x in shares)}" in text
-    said = (
-        f"Of {decided} decided verdicts they repeat {repeated[0]} and {repeated[1]}, "
-    )
-    assert f"{said}and reverse none" in " ".join(README.split())
+        assert f"p < {level} at {listed([f'{x:.1f}%' for x in shares])}" in text
+    said = f"Of {decided} decided verdicts they repeat {repeated}, and reverse none"
+    assert said in " ".join(README.split())
 
 
 def test_what_is_said_of_mnist_is_what_its_record_has(runs):
