@@ -102,10 +102,10 @@ def said(where, *given, **more):
     return about(paper("2402.04051", where, tables=TABLES), *given, **more)
 
 
-def asked(number, *given, **more):
-    """Return a decorator: a claim about a question that is asked about the paper."""
-    where = f"question {number} of a summary of it"
-    return about(raised("2402.04051", where, tables=TABLES), *given, **more)
+def asked(where, *given, **more):
+    """Return a decorator: a claim about a question that the paper's summary raises."""
+    source = raised("2402.04051", f"{where} of a summary of it", tables=TABLES)
+    return about(source, *given, **more)
 
 
 # That there is something to explain, and what does not explain it
@@ -189,14 +189,14 @@ def test_inputs_use_large_beyond_count(trial):
     trial.decide(energy - count, energy=energy, dimensions=count)
 
 
-@asked(9, f"minus {MATCHED}", noninferiority(HALF), WIDE, "")
+@asked("question 9", f"minus {MATCHED}", noninferiority(HALF), WIDE, "")
 def test_half_is_enough(trial):
     """MLPs that weight matching connects are less than half aligned: R(0.3) < 0.5."""
     matched, barrier = alignments(trial, "weights"), trial.barriers("weights")
     trial.decide(-matched, matched=matched, barrier=barrier, unmet=unmet(barrier))
 
 
-@asked(3, "barrier, accuracy", superiority(BROKEN), "plain-vgg plain-resnet")
+@asked("question 3", "barrier, accuracy", superiority(BROKEN), "plain-vgg plain-resnet")
 def test_aligned_yet_broken(trial):
     """Plain convolutional networks have a barrier of more than 20 points although
     weight matching aligns them (R(0.3) above 0.1)."""
@@ -244,7 +244,7 @@ def test_ste_without_alignment(trial):
     trial.decide(found, bare=bare, matched=matched, unmet=no, **barriers)
 
 
-@asked(6, GAIN, superiority(NATS), f"{BOTH} deep-mlp-64", "nats", **SEARCHES)
+@asked("question 6", GAIN, superiority(NATS), f"{BOTH} deep-mlp-64", "nats", **SEARCHES)
 def test_ste_wins_for_two(trial):
     """Of two networks a straight-through search leaves a lower loss barrier than weight
     matching does."""
@@ -252,7 +252,7 @@ def test_ste_wins_for_two(trial):
     trial.decide(theirs - ours, by_weights=theirs, by_search=ours)
 
 
-@asked(6, GAIN, trend("falling", NATS), DEEP, "nats", **NARROW)
+@asked("question 6", GAIN, trend("falling", NATS), DEEP, "nats", **NARROW)
 def test_ste_wins_when_narrow(trial):
     """What a straight-through search gains over weight matching in loss barrier falls
     from width 64 to 512."""
@@ -286,7 +286,7 @@ def test_three_networks_connected(trial):
 # What the alignment says of the barrier
 
 
-@asked(9, RANKS, superiority(RHO), DEEP, "", **SWEEP)
+@asked("point 2", RANKS, superiority(RHO), DEEP, "", **SWEEP)
 def test_alignment_predicts_barrier(trial):
     """Over MLPs of four widths and three weight decays the loss barrier after weight
     matching falls as R(0.3) rises."""
@@ -296,7 +296,7 @@ def test_alignment_predicts_barrier(trial):
     trial.decide(-np.array(correlations(r, barriers)), columns)
 
 
-@asked(9, f"{RANKS}, minus distance's", superiority(RHO), DEEP, "", **SWEEP)
+@asked("point 2", f"{RANKS}, minus distance's", superiority(RHO), DEEP, "", **SWEEP)
 def test_alignment_predicts_better(trial):
     """The loss barrier follows R(0.3) more closely than the relative distance after
     weight matching."""
@@ -308,7 +308,7 @@ def test_alignment_predicts_better(trial):
     trial.decide(alignment - distance, columns, unmet=no)
 
 
-@asked(2, "midpoint by large minus by others", superiority(), BOTH)
+@asked("question 2", "midpoint by large minus by others", superiority(), BOTH)
 def test_top_against_tail(trial):
     """At equal L2 distance, matching by the large singular triples alone gives a better
     midpoint than matching by the others alone."""
@@ -316,7 +316,7 @@ def test_top_against_tail(trial):
     trial.decide(columns["top_accuracy"] - columns["tail_accuracy"], columns, unmet=no)
 
 
-@asked(2, "endpoints' mean minus midpoint", superiority(CONNECTED), BOTH)
+@asked("question 2", "endpoints' mean minus midpoint", superiority(CONNECTED), BOTH)
 def test_tail_does_not_connect(trial):
     """Matching by the small singular triples alone leaves a barrier of more than 2
     points of accuracy."""
@@ -331,14 +331,14 @@ def by_level(levels):
     return {"rule": trend("rising", SLIGHT), "settings": [*levels], "unit": "", **uses}
 
 
-@asked(10, MATCHED, **by_level(WIDTHS))
+@asked("question 10", MATCHED, **by_level(WIDTHS))
 def test_width_raises_alignment(trial):
     """R(0.3) after weight matching rises with width."""
     found = over(trial, alignments, WIDTHS[trial.setting])
     trial.decide_trend(found, x=[*map(float, found)], x_label="width", y_label="R(0.3)")
 
 
-@asked(8, MATCHED, **by_level(DECAYS))
+@asked("question 8", MATCHED, **by_level(DECAYS))
 def test_decay_raises_alignment(trial):
     """R(0.3) after weight matching rises with weight decay."""
     found = over(trial, alignments, DECAYS[trial.setting])

@@ -60,6 +60,13 @@ class Entry:
     scale: str = ""
     quoted: str = PAPER
 
+    @property
+    def says(self) -> str:
+        """What introduces its quote, or the sentence where there is none."""
+        if not self.quote:
+            return "Finding"
+        return f"{self.quoted[:1].upper()}{self.quoted[1:]} says"
+
     def among(self, results: Iterable[Result], test: str) -> list[Result]:
         """Return the results of one of its tests that decide it."""
         return [r for r in results if r.id == test and self.scale in ("", r.scale)]

@@ -11,6 +11,13 @@ from reports.results import Result, cited, listed, number
 TOPIC = "order"
 """The topic of claims about that difference."""
 
+FACTORS = {
+    "convolutions": "depth",
+    "multiple of the smallest weight decay": "weight decay",
+    "width over the centre's": "width",
+}
+"""Names of the factors whose axes are labelled otherwise."""
+
 CELLS = ("order/cell", "order/uncorrected-cell")
 """Claims whose places are cells; those of the others are a trend's levels."""
 
@@ -110,7 +117,8 @@ def mapped(result: Result) -> bool:
 
 def factors(found: Sequence[Line]) -> str:
     """Name what differs between the cells of lines, as ``epochs and width``."""
-    return listed([*dict.fromkeys(line.factor for line in found)])
+    names = (FACTORS.get(line.factor, line.factor) for line in found)
+    return listed([*dict.fromkeys(names)])
 
 
 def lines(results: Sequence[Result]) -> list[Line]:

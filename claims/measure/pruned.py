@@ -53,9 +53,10 @@ def mini_batches(images: int) -> tuple[int, int]:
     """Return how many mini-batches WoodFisher takes, and the images in each.
 
     The paper takes 400 of 400.  Here no image is in two of them: of CIFAR-10's 50,000
-    there are 125 in each; of fewer there are 16 in each, digits' 1,400 make 80.
+    there are 125 in each.  Fewer than 6,400 are taken 16 at a time: digits' 1,400 make
+    80 mini-batches.
     """
-    count = min(400, images // 160 * 10)
+    count = min(400, max(10, images // 160 * 10))
     return count, images // count if count == 400 else 16
 
 

@@ -26,7 +26,7 @@ several, and "" in it claims without variants. A label with ``(2nd)`` marks a se
 review's numbers: shown, but never an effect.
 
 An entry may name the ``scale`` whose results alone decide it.  With ``quoted = "a
-summary of it"`` in an entry, or at the top for all, quotes are not the paper's words.
+summary of the paper"`` in an entry, or at the top for all, quotes are not its words.
 """
 
 import ast

@@ -164,14 +164,18 @@ def test_what_is_said_of_other_networks_is_what_they_gave(runs):
     assert f"{listed(leaning)} lean to the side of the record" in text
     for level, shares in zip(("0.05 (Welch)", "0.01"), below, strict=True):
         assert f"p < {level} at {listed([f'{x:.1f}%' for x in shares])}" in text
-    said = f"Of {decided} decided verdicts they repeat {repeated}, and reverse none"
-    assert said in " ".join(README.split())
+    said = (
+        f"Of {decided} verdicts decided without `--long` they repeat {repeated}, and "
+    )
+    assert f"{said}reverse none" in " ".join(README.split())
 
 
 def test_what_is_said_of_mnist_is_what_its_record_has(runs):
     """Verdicts beside verdicts; of those that differ, both values."""
     text = " ".join(IN_PLACE["evidence.md"].read_text(encoding="utf-8").split())
     mnist = {(r.id, r.where): r for r in read(ROOT / "reports/records/mnist.jsonl")}
+    seeds = {s for r in mnist.values() for each in r.fixtures for s in each["seeds"]}
+    assert f"by networks of seeds {min(seeds)} to {max(seeds)}." in text
     digits, order = runs[0], ("supported", "inconclusive", "refuted")
     both = {
         key: (digits[key], found)

@@ -148,6 +148,12 @@ def test_every_line_of_the_map_has_a_heading_of_its_own():
     assert 'href="../order.html"' in shown[claim_file(flips.HEADLINE)]
 
 
+def test_the_map_speaks_of_uncorrected_statistics_where_it_has_them():
+    beside = "uncorrected ones stand here beside them"
+    assert beside in pages(read(RECORDS / "paper.jsonl"))["order.html"]
+    assert beside not in report([order(THREE)])["order.html"]
+
+
 def test_the_first_page_names_the_factors_that_the_map_has():
     """And the paper's number only where it is there."""
 
@@ -155,12 +161,12 @@ def test_the_first_page_names_the_factors_that_the_map_has():
         text = report(results)["index.html"]
         return text[text.index("flips</a>: ") :].partition("</p>")[0]
 
-    assert told(order(THREE)) == "flips</a>: a map over convolutions."
+    assert told(order(THREE)) == "flips</a>: a map over depth."
     wider = order(THREE)
     wider = replace(wider, id="order/width", curves=wider.curves | {"x_label": "width"})
     headline = made(id=flips.HEADLINE, effect=9.22)
     assert told(order(THREE), wider, headline) == (
-        "flips</a>: a map over convolutions and width, with the paper's own number."
+        "flips</a>: a map over depth and width, with the paper's own number."
     )
 
 

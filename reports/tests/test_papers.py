@@ -114,6 +114,7 @@ def test_whose_words_a_quote_is(tmp_path):
     [other] = read_papers(tmp_path)
     assert {e.quoted for e in other.entries} == {"a summary"}
     assert f'a summary: "{entry.quote}"' in " ".join(text(other, results()).split())
+    assert {e.says for e in other.entries} == {"A summary says", "Finding"}
     file.write_text(file.read_text().replace('"a summary"', "1"))
     with pytest.raises(ValueError, match="'quoted' must be a string, got 1"):
         read_papers(tmp_path)
