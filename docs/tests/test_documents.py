@@ -121,7 +121,7 @@ def test_commands_about_records_print_what_is_written(name):
         Reader(ROOT).follow(f"```console\n{text}```\n")
 
 
-REPLICATIONS = ("digits-200", "digits-300")
+REPLICATIONS = ("digits-200", "digits-300", "digits-400")
 """Whole runs on other networks than the record's."""
 
 SIDES = {"supported": "for", "refuted": "against"}
