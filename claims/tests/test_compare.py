@@ -333,9 +333,9 @@ def test_the_public_ledger_counts_and_its_reserved_seeds_are_refused(
     monkeypatch.setenv("LMC_CACHE", str(tmp_path))
     known = seeds.take("digits", 8, "compare mine:match", "abc", first=0)
     assert len(known.before) == 1 and "The first edition" in known.sentence
-    with pytest.raises(ValueError, match="seeds 100-115 of scale mnist are reserved"):
-        seeds.take("mnist", 8, "compare mine:match", "abc", first=100)
-    assert noted_seeds(tmp_path / "looked.toml", "mnist") == set()
+    with pytest.raises(ValueError, match="seeds 100-115 of scale cifar10 are reserved"):
+        seeds.take("cifar10", 8, "compare mine:match", "abc", first=100)
+    assert noted_seeds(tmp_path / "looked.toml", "cifar10") == set()
 
 
 @pytest.fixture
