@@ -61,6 +61,11 @@ class Entry:
     quoted: str = PAPER
 
     @property
+    def others(self) -> str:
+        """Whose words its quote is, if not the paper's; else ""."""
+        return "" if self.quoted == PAPER or not self.quote else self.quoted
+
+    @property
     def says(self) -> str:
         """What introduces its quote, or the sentence where there is none."""
         if not self.quote:

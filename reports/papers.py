@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from textwrap import wrap
 
-from reports.catalogue import PAPER, Entry, Paper
+from reports.catalogue import Entry, Paper
 from reports.coverage import summary
 from reports.results import Result
 from reports.scales import scales_of
@@ -130,7 +130,7 @@ def text(paper: Paper, results: Sequence[Result], width: int = 80) -> str:
         lines += ["", *wrap(entry.sentence, width)]
         lines += _below(entry.where, width)
         if entry.quote:
-            by = "" if entry.quoted == PAPER else f"{entry.quoted}: "
+            by = f"{entry.others}: " if entry.others else ""
             lines += _below(f'{by}"{" ".join(entry.quote.split())}"', width)
         if not entry.tests:
             lines += _below(f"can't be asked: {entry.reason}", width)

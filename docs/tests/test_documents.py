@@ -142,6 +142,10 @@ def test_what_is_said_of_other_networks_is_what_they_gave(runs):
     places = [k for k, r in record.items() if r.kind != "invariant" and not r.long]
     order, said = ("supported", "inconclusive", "refuted"), []
     for name, run in zip(REPLICATIONS, others, strict=True):
+        looked_at = (each for r in run.values() for each in r.fixtures)
+        networks = {(each["key"], seed) for each in looked_at for seed in each["seeds"]}
+        assert f"on other networks of digits, {len(networks):,} each" in text
+        assert f"On other networks, {len(networks):,} each" in " ".join(README.split())
         both = Counter((record[k].verdict, run[k].verdict) for k in places)
         for verdict in order:
             row = [both[verdict, other] for other in order]
